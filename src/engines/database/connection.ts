@@ -1,0 +1,32 @@
+// What an adapter gives to engine.ts: statements in, rows as arrays out, and one exclusive connection per transaction.
+
+export interface Field {
+  name: string;
+  /** The type's OID. */
+  type: number;
+}
+
+/** Times come as the server's text, `int8` as number (bigint beyond 2^53), `numeric` as text, JSON parsed. */
+export interface Result {
+  fields: Field[];
+  rows: unknown[][];
+  /** Rows returned or changed. */
+  rowCount: number;
+}
+
+export interface Connection {
+  /** One statement with $1… parameters. Refusals are thrown as DatabaseFault. */
+  run(sql: string, values: unknown[]): Promise<Result>;
+  /** Several statements without parameters. */
+  script(sql: string): Promise<void>;
+}
+
+export interface Driver extends Connection {
+  readonly kind: "pglite" | "postgres";
+  /** BEGIN, `work`, then COMMIT, or ROLLBACK when it throws. Runs in the caller's asynchronous context. */
+  begin<T>(work: (connection: Connection) => Promise<T>): Promise<T>;
+  /** `handler` is called for every notification of the channel, own ones included. */
+  listen(channel: string, handler: (payload: string) => void): Promise<() => Promise<void>>;
+  syncCount(): Promise<number | null>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,160 @@
+// PGlite behind the Driver interface: a Worker runs it, this side orders the work. There is one connection, so an
+// open transaction has it alone and everything else waits in line.
+
+import { EventEmitter } from "node:events";
+import { unavailable } from "../../core/errors.ts";
+import type { Log } from "../../core/log.ts";
+import type { Connection, Driver, Result } from "./connection.ts";
+import { DatabaseFault } from "./faults.ts";
+import type { Answer, FromWorker, Statement, ToWorker, WorkerSettings } from "./pglite-messages.ts";
+
+const EXIT_DATABASE_DIED = 74;
+
+interface Waiting {
+  sql: string;
+  resolve(result: Result): void;
+  reject(error: unknown): void;
+}
+
+/** Starts PGlite on `settings.folder` and waits until it answers. */
+export async function openPglite(settings: WorkerSettings, log: Log): Promise<Driver> {
+  const worker = new Worker(workerUrl());
+  const syncs = new SharedArrayBuffer(8);
+  const waiting = new Map<number, Waiting>();
+  const notifications = new EventEmitter();
+  notifications.setMaxListeners(0);
+  let nextId = 1;
+  let outbox: Statement[] = [];
+  let state: "opening" | "open" | "closing" | "closed" = "opening";
+  const tell = (message: ToWorker) => worker.postMessage(message);
+
+  const settle = (answer: Answer) => {
+    const entry = waiting.get(answer.id);
+    if (!entry) return;
+    waiting.delete(answer.id);
+    if ("result" in answer) entry.resolve(answer.result);
+    else if (answer.fault.code === null) entry.reject(unavailable("database", new Error(answer.fault.message)));
+    else entry.reject(new DatabaseFault({ ...answer.fault, code: answer.fault.code }, entry.sql));
+  };
+
+  const opened = Promise.withResolvers<void>();
+  const closed = Promise.withResolvers<void>();
+  worker.addEventListener("message", ({ data }: MessageEvent<FromWorker>) => {
+    if (data.type === "answers") for (const answer of data.answers) settle(answer);
+    else if (data.type === "notification") notifications.emit(data.channel, data.payload);
+    else if (data.type === "opened") opened.resolve();
+    else if (data.type === "failed") opened.reject(unavailable("database", new Error(data.message)));
+    else closed.resolve();
+  });
+  worker.addEventListener("error", (event) => log.error("the database worker failed", { error: event.message }));
+  worker.addEventListener("close", () => {
+    if (state === "closed") return;
+    log.error("the database worker died; the process ends so that recovery runs at the next start");
+    process.exit(EXIT_DATABASE_DIED);
+  });
+  tell({ type: "open", settings, syncs });
+  try {
+    await opened.promise;
+  } catch (error) {
+    state = "closed";
+    worker.terminate();
+    throw error;
+  }
+  state = "open";
+
+  const post = (sql: string, values: unknown[] | null): Promise<Result> =>
+    new Promise((resolve, reject) => {
+      const id = nextId++;
+      waiting.set(id, { sql, resolve, reject });
+      if (outbox.length === 0) {
+        // Statements of one turn of the event loop share a message.
+        queueMicrotask(() => {
+          tell({ type: "run", statements: outbox });
+          outbox = [];
+        });
+      }
+      outbox.push({ id, sql, values });
+    });
+
+  // Whoever waits for the connection, in order of arrival: single statements pass at once unless a transaction has it.
+  const line: (() => void)[] = [];
+  let taken = false;
+  const turn = () => {
+    while (!taken && line.length > 0) line.shift()?.();
+  };
+  const single = (sql: string, values: unknown[] | null): Promise<Result> => {
+    if (state !== "open") return Promise.reject(unavailable("database", new Error("the database is closed")));
+    if (!taken && line.length === 0) return post(sql, values);
+    return new Promise((resolve, reject) => {
+      line.push(() => post(sql, values).then(resolve, reject));
+    });
+  };
+  const take = (): Promise<void> => {
+    if (state !== "open") return Promise.reject(unavailable("database", new Error("the database is closed")));
+    return new Promise((resolve) => {
+      line.push(() => {
+        taken = true;
+        resolve();
+      });
+      turn();
+    });
+  };
+  const release = () => {
+    taken = false;
+    turn();
+  };
+  const own: Connection = {
+    run: (sql, values) => post(sql, values),
+    script: async (sql) => {
+      await post(sql, null);
+    },
+  };
+
+  return {
+    kind: "pglite",
+    run: (sql, values) => single(sql, values),
+    script: async (sql) => {
+      await single(sql, null);
+    },
+    begin: async (work) => {
+      await take();
+      try {
+        await post("begin", null);
+        try {
+          const value = await work(own);
+          await post("commit", null);
+          return value;
+        } catch (error) {
+          await post("rollback", null);
+          throw error;
+        }
+      } finally {
+        release();
+      }
+    },
+    listen: async (channel, handler) => {
+      if (notifications.listenerCount(channel) === 0) await single(`listen "${channel.replaceAll('"', '""')}"`, null);
+      notifications.on(channel, handler);
+      return async () => {
+        notifications.off(channel, handler);
+        if (notifications.listenerCount(channel) === 0 && state === "open") {
+          await single(`unlisten "${channel.replaceAll('"', '""')}"`, null);
+        }
+      };
+    },
+    syncCount: async () => Number(new BigInt64Array(syncs)[0]),
+    close: async () => {
+      if (state !== "open") return;
+      await take();
+      state = "closing";
+      tell({ type: "close" });
+      await closed.promise;
+      state = "closed";
+      worker.terminate();
+    },
+  };
+}
+
+function workerUrl(): string {
+  return new URL("./pglite-worker.ts", import.meta.url).href;
+}
