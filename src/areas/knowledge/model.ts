@@ -19,8 +19,6 @@ import {
 
 /** Bytes; both drivers give a Uint8Array (a Buffer is one). */
 const bytea = customType<{ data: Uint8Array; driverData: Uint8Array }>({ dataType: () => "bytea" });
-/** Written with `to_tsvector('simple', …)` or array_to_tsvector over terms that the program has stemmed. */
-const tsvector = customType<{ data: string }>({ dataType: () => "tsvector" });
 const moment = (name: string) => timestamp(name, { withTimezone: true, mode: "date" });
 const words = (name: string) =>
   text(name)
@@ -66,9 +64,8 @@ export const kbCollections = pgTable(
     generation: bigint("generation", { mode: "number" }).notNull().default(0),
     /** Grows with every write that the vector indexes of the instances must learn of. */
     changeSeq: bigint("change_seq", { mode: "number" }).notNull().default(0),
-    /** Visible passages and the sum of their term counts: N and total length of BM25. */
+    /** Visible passages. */
     chunksCount: integer("chunks_count").notNull().default(0),
-    termsCount: bigint("terms_count", { mode: "number" }).notNull().default(0),
     createdBy: uuid("created_by"),
     createdAt: moment("created_at").notNull().defaultNow(),
     updatedAt: moment("updated_at").notNull().defaultNow(),
@@ -123,10 +120,10 @@ export const kbDocuments = pgTable(
     blobId: text("blob_id").notNull(),
     /** Normalised text of the visible version, which passages' offsets refer to. */
     textBlobId: text("text_blob_id"),
-    /** Extraction of `version`, kept between the stages until it is visible. */
-    draftBlobId: text("draft_blob_id"),
-    /** Extractor and chunk settings that the visible passages were made with. */
+    /** Bytes, extractor and chunk settings that the visible passages were made of; equal key: nothing to do. */
     indexKey: text("index_key"),
+    /** The same of the passages of `version` that are being written: a resumed run keeps them only if it is equal. */
+    draftKey: text("draft_key"),
     /** The job that works on it now; nobody else does before the time has passed. */
     leaseJob: text("lease_job"),
     leaseUntil: moment("lease_until"),
@@ -175,13 +172,12 @@ export const kbChunks = pgTable(
     /** Search terms in it, repetitions counted: the length that BM25 uses. */
     termsCount: integer("terms_count").notNull().default(0),
     language: text("language"),
-    /** Terms stemmed in the program, with positions; configuration `simple`. */
-    tsv: tsvector("tsv").notNull(),
+    /** Search terms, stemmed in the program: one line per frequency, `2 term term`. Every instance's index is built of it. */
+    terms: text("terms").notNull(),
   },
   (table) => [
     uniqueIndex("kb_chunks_order").on(table.documentId, table.version, table.ordinal),
     index("kb_chunks_collection").on(table.collectionId),
-    index("kb_chunks_terms").using("gin", table.tsv),
   ],
 );
 
@@ -205,19 +201,6 @@ export const kbVectors = pgTable(
     index("kb_vectors_changes").on(table.collectionId, table.model, table.version),
     index("kb_vectors_document").on(table.documentId),
   ],
-);
-
-/** In how many visible passages of a collection a term stands. */
-export const kbTerms = pgTable(
-  "kb_terms",
-  {
-    collectionId: uuid("collection_id")
-      .notNull()
-      .references(() => kbCollections.id, { onDelete: "cascade" }),
-    term: text("term").notNull(),
-    df: integer("df").notNull(),
-  },
-  (table) => [primaryKey({ columns: [table.collectionId, table.term] })],
 );
 
 /** Documents that left a collection, for the instances' vector indexes; swept after a day. */

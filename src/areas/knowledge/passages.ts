@@ -30,8 +30,8 @@ export interface Passage {
 /** What `prepare` made of one passage; opaque to its caller. */
 export interface PreparedPassage {
   passage: Passage;
-  /** Text form of the `tsv` column. */
-  tsv: string;
+  /** The `terms` column. */
+  terms: string;
   termsCount: number;
   /** Null with VECTORS=off. */
   vector: Float32Array | null;
