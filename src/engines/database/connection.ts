@@ -21,10 +21,16 @@ export interface Connection {
   script(sql: string): Promise<void>;
 }
 
+/** The connection that one open transaction has alone. */
+export interface Transaction extends Connection {
+  /** Undoes what `work` has done through its argument when it throws. */
+  savepoint<T>(work: (inner: Transaction) => Promise<T>): Promise<T>;
+}
+
 export interface Driver extends Connection {
   readonly kind: "pglite" | "postgres";
   /** BEGIN, `work`, then COMMIT, or ROLLBACK when it throws. Runs in the caller's asynchronous context. */
-  begin<T>(work: (connection: Connection) => Promise<T>): Promise<T>;
+  begin<T>(work: (own: Transaction) => Promise<T>): Promise<T>;
   /** `handler` is called for every notification of the channel, own ones included. */
   listen(channel: string, handler: (payload: string) => void): Promise<() => Promise<void>>;
   syncCount(): Promise<number | null>;

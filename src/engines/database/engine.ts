@@ -4,9 +4,9 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { isAppError, unavailable } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
-import type { Connection, Driver, Result } from "./connection.ts";
+import type { Connection, Driver, Result, Transaction } from "./connection.ts";
 import { isTransient } from "./faults.ts";
-import type { Database, DatabaseEngine, DatabaseHealth } from "./index.ts";
+import type { DatabaseEngine, DatabaseHealth } from "./index.ts";
 import { applyMigrations } from "./migrate.ts";
 import { openSession, toObjects } from "./session.ts";
 
@@ -14,20 +14,23 @@ const RETRIES_MAX = 3;
 const PING_TIMEOUT_MS = 2_000;
 const PAYLOAD_BYTES_MAX = 7_900;
 
-/** One open transaction. A statement refused outside a savepoint dooms it, as it does in PostgreSQL. */
+/** One open transaction, or a savepoint in it. A statement refused in it dooms it, as it does in PostgreSQL. */
 interface Scope {
   open: boolean;
-  depth: number;
   refusal: unknown;
-  connection: Connection;
+}
+
+interface Open {
+  scope: Scope;
+  connection: Transaction;
 }
 
 /** Wraps a driver into the interface that services use. */
 export function openEngine(driver: Driver, log: Log): DatabaseEngine {
-  const scopes = new AsyncLocalStorage<Scope>();
+  const opened = new AsyncLocalStorage<Open>();
 
   const outside = () => {
-    if (scopes.getStore()?.open) {
+    if (opened.getStore()?.scope.open) {
       throw new Error("The outer database was used inside an open transaction; use the transaction's own handle.");
     }
   };
@@ -42,7 +45,7 @@ export function openEngine(driver: Driver, log: Log): DatabaseEngine {
     },
   };
 
-  const inside = (scope: Scope): Connection => {
+  const inside = (scope: Scope, connection: Transaction): Transaction => {
     const watch = async <T>(action: () => Promise<T>): Promise<T> => {
       if (!scope.open) throw new Error("The transaction has already ended; one of its statements was not awaited.");
       try {
@@ -53,58 +56,45 @@ export function openEngine(driver: Driver, log: Log): DatabaseEngine {
       }
     };
     return {
-      run: (sql, values) => watch(() => scope.connection.run(sql, values)),
-      script: (sql) => watch(() => scope.connection.script(sql)),
+      run: (sql, values) => watch(() => connection.run(sql, values)),
+      script: (sql) => watch(() => connection.script(sql)),
+      savepoint: (work) => {
+        if (!scope.open) throw new Error("The transaction has already ended.");
+        return connection.savepoint((inner) => within(inner, (_, own) => work(own)));
+      },
     };
   };
 
-  const savepoint =
-    (scope: Scope) =>
-    async (work: (connection: Connection) => Promise<unknown>): Promise<unknown> => {
-      const connection = inside(scope);
-      const name = `level_${++scope.depth}`;
-      await connection.script(`savepoint ${name}`);
-      const before = scope.refusal;
-      try {
-        const value = await work(connection);
-        if (scope.refusal !== before) throw scope.refusal;
-        await connection.script(`release savepoint ${name}`);
-        return value;
-      } catch (error) {
-        await connection.script(`rollback to savepoint ${name}; release savepoint ${name}`);
-        scope.refusal = before;
-        throw error;
-      } finally {
-        scope.depth--;
-      }
-    };
-
-  const attempt = async <T>(
-    work: (tx: Database, afterCommit: (action: () => void | Promise<void>) => void) => Promise<T>,
-    actions: (() => void | Promise<void>)[],
-  ): Promise<T> =>
-    driver.begin(async (connection) => {
-      const scope: Scope = { open: true, depth: 0, refusal: null, connection };
-      const tx = openSession(inside(scope), savepoint(scope));
-      try {
-        const value = await scopes.run(scope, () => work(tx, (action) => actions.push(action)));
-        if (scope.refusal) throw scope.refusal;
-        return value;
-      } finally {
-        scope.open = false;
-      }
-    });
+  /** Runs `work` on `connection`; a refusal that `work` swallowed is thrown at the end. */
+  const within = async <T>(
+    connection: Transaction,
+    work: (scope: Open, own: Transaction) => Promise<T>,
+  ): Promise<T> => {
+    const scope: Scope = { open: true, refusal: null };
+    const own = inside(scope, connection);
+    try {
+      const value = await work({ scope, connection: own }, own);
+      if (scope.refusal) throw scope.refusal;
+      return value;
+    } finally {
+      scope.open = false;
+    }
+  };
 
   const engine: DatabaseEngine = {
     kind: driver.kind,
-    db: openSession(guarded, null),
+    db: openSession(guarded),
 
     transaction: async (work) => {
       outside();
       for (let tries = 0; ; tries++) {
         const actions: (() => void | Promise<void>)[] = [];
         try {
-          const value = await attempt(work, actions);
+          const value = await driver.begin((connection) =>
+            within(connection, (open, own) =>
+              opened.run(open, () => work(openSession(own), (action) => actions.push(action))),
+            ),
+          );
           for (const action of actions) {
             try {
               await action();
@@ -132,8 +122,8 @@ export function openEngine(driver: Driver, log: Log): DatabaseEngine {
     notify: async (channel, payload) => {
       if (Buffer.byteLength(payload) > PAYLOAD_BYTES_MAX)
         throw new Error(`A payload has at most ${PAYLOAD_BYTES_MAX} bytes.`);
-      const scope = scopes.getStore();
-      const connection = scope?.open ? inside(scope) : driver;
+      const open = opened.getStore();
+      const connection = open?.scope.open ? open.connection : driver;
       await connection.run("select pg_notify($1, $2)", [channel, payload]);
     },
 
@@ -150,8 +140,9 @@ export function openEngine(driver: Driver, log: Log): DatabaseEngine {
       });
       try {
         const result: Result = await Promise.race([driver.run("show server_version", []), late]);
+        const version = result.rows[0]?.[0];
         return {
-          version: String(result.rows[0]?.[0] ?? ""),
+          version: typeof version === "string" ? version : "",
           latencyMs: Math.round((performance.now() - start) * 100) / 100,
         };
       } catch (error) {

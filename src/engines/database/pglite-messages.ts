@@ -3,8 +3,9 @@
 import type { Result } from "./connection.ts";
 
 export interface WorkerSettings {
-  /** The PGlite folder; made by initdb when it does not exist. */
   folder: string;
+  /** The folder is still to be made, by initdb; else a missing database is an error. */
+  fresh: boolean;
   sync: boolean;
 }
 

@@ -1,7 +1,7 @@
 // PGlite itself, in a Worker, made durable: PostgreSQL without -F, a real fsync below it, and wal_sync_method=fsync
 // (the default fdatasync is an empty stub there). An fsync that fails ends the process with 74: PostgreSQL would hang.
 
-import { fsyncSync, writeSync } from "node:fs";
+import { existsSync, fsyncSync, writeSync } from "node:fs";
 import { PGlite } from "@electric-sql/pglite";
 import { NodeFS } from "@electric-sql/pglite/nodefs";
 import initdbWasm from "../../../node_modules/@electric-sql/pglite/dist/initdb.wasm" with { type: "file" };
@@ -46,25 +46,35 @@ class SyncFS extends NodeFS {
   }
 }
 
+const compile = async (path: string) => WebAssembly.compile(await Bun.file(path).arrayBuffer());
+/** Begins at once, while the other side may still be unpacking the folder. */
+const engine = compile(pgliteWasm);
+
 let database: PGlite | undefined;
 let pending: Statement[] = [];
 let running = false;
 
 async function open(settings: WorkerSettings, syncs: SharedArrayBuffer): Promise<void> {
-  const compile = async (path: string) => WebAssembly.compile(await Bun.file(path).arrayBuffer());
+  if (!settings.fresh && !existsSync(`${settings.folder}/PG_VERSION`))
+    throw new Error(`${settings.folder} is no database`);
   const durability = settings.sync
     ? ["-c", "fsync=on", "-c", "wal_sync_method=fsync"]
     : ["-c", "fsync=off", "-c", "synchronous_commit=off"];
   database = await PGlite.create({
     dataDir: settings.folder,
     fs: new SyncFS(settings.folder, syncs),
-    pgliteWasmModule: await compile(pgliteWasm),
-    initdbWasmModule: await compile(initdbWasm),
+    pgliteWasmModule: await engine,
+    ...(settings.fresh ? { initdbWasmModule: await compile(initdbWasm) } : {}),
     fsBundle: Bun.file(pgliteData),
+    // Small WAL files: less to unpack at the first start, and shorter pauses when one is added.
+    initDbStartParams: ["--wal-segsize=1", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"],
     startParams: [
       ...PGlite.defaultStartParams.filter((parameter) => parameter !== "-F"),
       ...durability,
-      ...["-c", "shared_buffers=16MB", "-c", "timezone=UTC"],
+      "-c",
+      "shared_buffers=16MB",
+      "-c",
+      "timezone=UTC",
     ],
   });
   database.onNotification((channel, payload) => self.postMessage({ type: "notification", channel, payload }));

@@ -4,7 +4,7 @@
 import { EventEmitter } from "node:events";
 import { unavailable } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
-import type { Connection, Driver, Result } from "./connection.ts";
+import type { Driver, Result, Transaction } from "./connection.ts";
 import { DatabaseFault } from "./faults.ts";
 import type { Answer, FromWorker, Statement, ToWorker, WorkerSettings } from "./pglite-messages.ts";
 
@@ -16,8 +16,12 @@ interface Waiting {
   reject(error: unknown): void;
 }
 
-/** Starts PGlite on `settings.folder` and waits until it answers. */
-export async function openPglite(settings: WorkerSettings, log: Log): Promise<Driver> {
+/** Starts PGlite on `settings.folder`, which `prepare` may bring meanwhile, and waits until it answers. */
+export async function openPglite(
+  settings: WorkerSettings,
+  log: Log,
+  prepare: () => Promise<void> = () => Promise.resolve(),
+): Promise<Driver> {
   const worker = new Worker(workerUrl());
   const syncs = new SharedArrayBuffer(8);
   const waiting = new Map<number, Waiting>();
@@ -52,8 +56,9 @@ export async function openPglite(settings: WorkerSettings, log: Log): Promise<Dr
     log.error("the database worker died; the process ends so that recovery runs at the next start");
     process.exit(EXIT_DATABASE_DIED);
   });
-  tell({ type: "open", settings, syncs });
   try {
+    await prepare();
+    tell({ type: "open", settings, syncs });
     await opened.promise;
   } catch (error) {
     state = "closed";
@@ -103,12 +108,23 @@ export async function openPglite(settings: WorkerSettings, log: Log): Promise<Dr
     taken = false;
     turn();
   };
-  const own: Connection = {
+  const own = (depth: number): Transaction => ({
     run: (sql, values) => post(sql, values),
     script: async (sql) => {
       await post(sql, null);
     },
-  };
+    savepoint: async (work) => {
+      await post(`savepoint level_${depth}`, null);
+      try {
+        const value = await work(own(depth + 1));
+        await post(`release savepoint level_${depth}`, null);
+        return value;
+      } catch (error) {
+        await post(`rollback to savepoint level_${depth}; release savepoint level_${depth}`, null);
+        throw error;
+      }
+    },
+  });
 
   return {
     kind: "pglite",
@@ -121,7 +137,7 @@ export async function openPglite(settings: WorkerSettings, log: Log): Promise<Dr
       try {
         await post("begin", null);
         try {
-          const value = await work(own);
+          const value = await work(own(1));
           await post("commit", null);
           return value;
         } catch (error) {
@@ -155,6 +171,8 @@ export async function openPglite(settings: WorkerSettings, log: Log): Promise<Dr
   };
 }
 
+/** In the compiled binary the Worker is an entry point of its own, addressed from the root of the sources. */
 function workerUrl(): string {
-  return new URL("./pglite-worker.ts", import.meta.url).href;
+  const compiled = /\/(\$bunfs|~BUN)\//.test(import.meta.url);
+  return new URL(compiled ? "./engines/database/pglite-worker.ts" : "./pglite-worker.ts", import.meta.url).href;
 }

@@ -1,10 +1,9 @@
 // PostgreSQL by postgres.js behind the Driver interface.
 
-import { AsyncLocalStorage } from "node:async_hooks";
 import postgres from "postgres";
 import { unavailable } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
-import type { Connection, Driver, Result } from "./connection.ts";
+import type { Connection, Driver, Result, Transaction } from "./connection.ts";
 import { DatabaseFault } from "./faults.ts";
 
 const CONNECT_TIMEOUT_SECONDS = 5;
@@ -24,7 +23,9 @@ export function openPostgres(url: string, pool: number, log: Log): Driver {
     serialize: asText,
     parse: (value: string) => value,
   });
+  const database = databaseName(url);
   const client = postgres(url, {
+    ...(database ? { database } : {}),
     max: pool,
     connect_timeout: CONNECT_TIMEOUT_SECONDS,
     connection: {
@@ -75,30 +76,44 @@ export function openPostgres(url: string, pool: number, log: Log): Driver {
 
   return {
     kind: "postgres",
-    run: shared.run,
-    script: shared.script,
-    begin: async <T>(work: (own: Connection) => Promise<T>): Promise<T> => {
-      // postgres.js calls back from its socket's context; the caller's is needed.
-      const within = AsyncLocalStorage.snapshot();
+    ...shared,
+    begin: async <T>(work: (own: Transaction) => Promise<T>): Promise<T> => {
       let failure: { error: unknown } | undefined;
+      let ended = false;
+      // Statements on a connection that was lost meanwhile would wait for ever.
+      const transaction = (on: postgres.TransactionSql<Record<string, never>>): Transaction => {
+        const plain = connection(on);
+        const alive = <V>(action: () => Promise<V>) =>
+          ended ? Promise.reject(unavailable("database", new Error("the connection was lost"))) : action();
+        return {
+          run: (sql, values) => alive(() => plain.run(sql, values)),
+          script: (sql) => alive(() => plain.script(sql)),
+          savepoint: async (inner) => {
+            const kept = await alive(() => on.savepoint(async (deeper) => [await inner(transaction(deeper))]));
+            return kept[0] as never;
+          },
+        };
+      };
       try {
-        const value = await client.begin(async (on) => {
+        const kept = await client.begin(async (on) => {
           try {
-            return { value: await within(() => work(connection(on))) };
+            return [await work(transaction(on))];
           } catch (error) {
             failure = { error };
             throw error;
           }
         });
-        return (value as { value: T }).value;
+        return kept[0] as T;
       } catch (error) {
         throw failure ? failure.error : translate(error, "commit");
+      } finally {
+        ended = true;
       }
     },
     listen: async (channel, handler) => {
       try {
-        const { unlisten } = await client.listen(channel, handler);
-        return unlisten;
+        const listening = await client.listen(channel, handler);
+        return () => listening.unlisten();
       } catch (error) {
         throw translate(error, `listen ${channel}`);
       }
@@ -106,6 +121,12 @@ export function openPostgres(url: string, pool: number, log: Log): Driver {
     syncCount: async () => null,
     close: () => client.end({ timeout: 5 }),
   };
+}
+
+/** postgres.js leaves the path's percent signs as they are. */
+function databaseName(url: string): string | null {
+  const path = /^[a-z]+:\/\/[^/]*\/([^?]*)/.exec(url)?.[1];
+  return path ? decodeURIComponent(path) : null;
 }
 
 function asText(value: unknown): string {

@@ -2,13 +2,11 @@
 
 import { PgDialect } from "drizzle-orm/pg-core";
 import { PgRemoteDatabase, PgRemoteSession } from "drizzle-orm/pg-proxy";
-import type { Connection, Field, Result } from "./connection.ts";
+import type { Connection, Field, Result, Transaction } from "./connection.ts";
 import type { Database } from "./index.ts";
 
 const TIMESTAMPTZ = 1184;
 const dialect = new PgDialect({ casing: "snake_case" });
-
-type Savepoint = (work: (connection: Connection) => Promise<unknown>) => Promise<unknown>;
 
 /** Rows as objects, `timestamptz` as Date, with `rowCount` beside them. */
 export function toObjects<Row>(result: Result): Row[] & { rowCount: number } {
@@ -26,14 +24,14 @@ export function toObjects<Row>(result: Result): Row[] & { rowCount: number } {
 }
 
 class EngineSession extends PgRemoteSession<Record<string, never>, Record<string, never>> {
-  readonly #savepoint: Savepoint | null;
-  constructor(connection: Connection, savepoint: Savepoint | null) {
+  readonly #connection: Connection | Transaction;
+  constructor(connection: Connection | Transaction) {
     const remote = async (sql: string, values: unknown[], method: "all" | "execute") => {
       const result = await connection.run(sql, values);
       return { rows: method === "execute" ? toObjects(result) : result.rows };
     };
     super(remote, dialect, undefined);
-    this.#savepoint = savepoint;
+    this.#connection = connection;
   }
 
   override prepareQuery(...args: Parameters<PgRemoteSession<never, never>["prepareQuery"]>) {
@@ -43,15 +41,16 @@ class EngineSession extends PgRemoteSession<Record<string, never>, Record<string
     });
   }
 
-  override transaction<T>(work: (tx: never) => Promise<T>): Promise<T> {
-    const savepoint = this.#savepoint;
-    if (!savepoint) throw new Error("Use the engine's transaction(), which knows of retries and afterCommit.");
-    return savepoint((connection) => work(openSession(connection, savepoint) as never)) as Promise<T>;
+  override async transaction<T>(work: (tx: never) => Promise<T>): Promise<T> {
+    const connection = this.#connection;
+    if (!("savepoint" in connection)) {
+      throw new Error("Use the engine's transaction(), which knows of retries and afterCommit.");
+    }
+    return connection.savepoint((inner) => work(openSession(inner) as never));
   }
 }
 
-/** The query builder over `connection`; `savepoint` runs what is given to its `transaction`. */
-export function openSession(connection: Connection, savepoint: Savepoint | null): Database {
-  const session = new EngineSession(connection, savepoint);
-  return new PgRemoteDatabase(dialect, session, undefined) as unknown as Database;
+/** The query builder over `connection`; its `transaction` is a savepoint when `connection` is a transaction. */
+export function openSession(connection: Connection | Transaction): Database {
+  return new PgRemoteDatabase(dialect, new EngineSession(connection), undefined) as unknown as Database;
 }
