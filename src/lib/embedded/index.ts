@@ -1,0 +1,26 @@
+// Where the program's own files are: below the project's folder from source, below the embedded file system in the
+// compiled binary. A URL relative to import.meta.url does not do, because bundling moves every module into one file.
+
+import { fileURLToPath } from "node:url";
+
+const EMBEDDED_ROOT = /^(.*\/(?:\$bunfs|~BUN)\/root\/)/.exec(import.meta.url)?.[1];
+const ROOT = EMBEDDED_ROOT ?? new URL("../../../", import.meta.url).href;
+
+/** True in the compiled binary. */
+export const isCompiled: boolean = EMBEDDED_ROOT !== undefined;
+
+/**
+ * Starts the Worker whose file is `path`, counted from the project's folder (`src/lib/hash/hash.worker.ts`).
+ * The build finds Workers by their names, which end in `worker.ts`. A missing one is told by the Worker's `error` event.
+ */
+export function startWorker(path: `src/${string}worker.ts`, options?: WorkerOptions): Worker {
+  return new Worker(ROOT + path, options);
+}
+
+/**
+ * Path of a file that the build makes and embeds (`database.tgz`). From source it is that file below dist/embedded,
+ * which exists after a build only: ask before opening.
+ */
+export function assetPath(name: string): string {
+  return fileURLToPath(`${ROOT}${isCompiled ? "" : "dist/"}embedded/${name}`);
+}
