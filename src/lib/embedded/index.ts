@@ -14,7 +14,8 @@ export const isCompiled: boolean = EMBEDDED_ROOT !== undefined;
  * The build finds Workers by their names, which end in `worker.ts`. A missing one is told by the Worker's `error` event.
  */
 export function startWorker(path: `src/${string}worker.ts`, options?: WorkerOptions): Worker {
-  return new Worker(ROOT + path, options);
+  // The build counts the names of entry points from src.
+  return new Worker(ROOT + (isCompiled ? path.slice("src/".length) : path), options);
 }
 
 /**
