@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { isAppError } from "../../src/core/errors.ts";
 import type { Cache } from "../../src/engines/cache/index.ts";
 import { waitFor } from "../support/processes.ts";
+import { refusal } from "../support/refusals.ts";
 
 export interface CacheUnderTest {
   /** Two clients as two instances have them; the same one twice where there can be only one. */
@@ -254,9 +255,9 @@ export function cacheContract(name: string, open: () => Promise<CacheUnderTest>)
         const stop = await under.second.subscribe("long", (message) => seen.push(message));
         const longest = "é".repeat(under.first.messageBytesMax / 2);
         await under.first.publish("long", longest);
-        const refusal = await under.first.publish("long", `${longest}x`).catch((error: unknown) => error);
-        expect(refusal).toBeInstanceOf(Error);
-        expect(isAppError(refusal)).toBe(false);
+        const refused = await refusal(under.first.publish("long", `${longest}x`));
+        expect(refused).toBeInstanceOf(Error);
+        expect(isAppError(refused)).toBe(false);
         await under.first.publish("long", "end");
         await waitFor(() => seen.includes("end"));
         expect(seen).toEqual([longest, "end"]);

@@ -13,6 +13,7 @@ import { openCache } from "../../src/engines/cache/open.ts";
 import { selfSignedCertificate } from "../support/certificates.ts";
 import { programMissing, spawnProcess, waitFor } from "../support/processes.ts";
 import { redisMissing, startRedis, type RedisServer } from "../support/redis.ts";
+import { refusal } from "../support/refusals.ts";
 import { cacheContract } from "./cache.contract.ts";
 
 /** LISTEN/NOTIFY as PostgreSQL does it: every listener hears everything, the sender too; 7,900 bytes; through a pool. */
@@ -81,7 +82,7 @@ describe("cache joined by the database", () => {
     await cache.subscribe("c", (message) => here.push(message));
     await other.subscribe("c", (message) => there.push(message));
     state.failure = unavailable("database");
-    expect(isAppError(await cache.publish("c", "lost").catch((error: unknown) => error))).toBe(true);
+    expect(isAppError(await refusal(cache.publish("c", "lost")))).toBe(true);
     state.failure = null;
     await cache.publish("c", "kept");
     await waitFor(() => there.length > 0);
@@ -96,7 +97,7 @@ describe("cache joined by the database", () => {
     const cache = memoryCache({ clock: systemClock, log: silentLog, bridge });
     state.failure = unavailable("database");
     const seen: string[] = [];
-    expect(isAppError(await cache.subscribe("c", (m) => seen.push(m)).catch((error: unknown) => error))).toBe(true);
+    expect(isAppError(await refusal(cache.subscribe("c", (message) => seen.push(message))))).toBe(true);
     state.failure = null;
     await cache.subscribe("c", (message) => seen.push(message));
     await cache.publish("c", "once");
@@ -357,7 +358,7 @@ describe.skipIf(redisMissing() !== null)("cache in Valkey", () => {
     const log: Log = { ...silentLog, debug: keep, info: keep, warn: keep, error: keep };
     const cache = await openCache({ url: server.url.replace("right", "wr0ng-s3cret"), clock: systemClock, log });
     expect(cache.isUp()).toBe(false);
-    expect(await cache.get("k").catch((error: unknown) => isAppError(error))).toBe(true);
+    expect(isAppError(await refusal(cache.get("k")))).toBe(true);
     expect(lines.join("\n")).toContain("WRONGPASS");
     expect(lines.join("\n")).not.toContain("wr0ng-s3cret");
     await cache.close();

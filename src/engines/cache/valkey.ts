@@ -277,14 +277,14 @@ export async function valkeyCache({ url, clock, log }: ValkeyCacheOptions): Prom
     },
     take: (key) => asked(commands.getdel(valueKey(key))),
     hit: (key, windowMs, by = 1) => {
-      if (commands.status !== "ready") return own.hit(key, windowMs, by);
+      if (state !== "up") return own.hit(key, windowMs, by);
       return run(HIT, [windowKey(key)], [by, Math.ceil(windowMs)]).then(windowOf, (error: unknown) => {
         log.debug("a hit is counted in this process", { error });
         return own.hit(key, windowMs, by);
       });
     },
     peek: (key) => {
-      if (commands.status !== "ready") return own.peek(key);
+      if (state !== "up") return own.peek(key);
       return run(PEEK, [windowKey(key)], []).then(
         (answer) => (answer === null ? null : windowOf(answer)),
         (error: unknown) => {

@@ -1,0 +1,167 @@
+// The object store in files: the contract, and what a killed process and a failing disk leave behind.
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { movableClock, systemClock } from "../../src/core/clock.ts";
+import { silentLog } from "../../src/core/log.ts";
+import { openObjects } from "../../src/engines/objects/open.ts";
+import { spawnProcess, temporaryFolder, waitFor } from "../support/processes.ts";
+import { refusal } from "../support/refusals.ts";
+import { objectsContract, streamOf } from "./objects.contract.ts";
+
+const opened = (dir: string, clock = systemClock) => openObjects({ dir, s3Endpoint: null, clock, log: silentLog });
+
+/** All files below a folder, with their paths from it. */
+async function filesBelow(dir: string): Promise<string[]> {
+  const entries = await readdir(dir, { recursive: true, withFileTypes: true });
+  return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath.slice(dir.length), entry.name));
+}
+
+objectsContract("files", async () => {
+  const folder = await temporaryFolder("objects");
+  const clock = movableClock();
+  const store = await opened(folder.path, clock);
+  const close = async () => {
+    expect((await filesBelow(folder.path)).filter((path) => path.startsWith("/tmp/"))).toEqual([]);
+    await folder.remove();
+  };
+  return { store, elapse: (ms) => clock.advance(ms), close };
+});
+
+describe("objects in files", () => {
+  let folder: Awaited<ReturnType<typeof temporaryFolder>>;
+  beforeAll(async () => {
+    folder = await temporaryFolder("objects");
+  });
+  afterAll(() => folder.remove());
+
+  /** A process of its own that opens the store in `dir` and runs `program` with it. */
+  const child = (dir: string, program: string) => {
+    const engine = resolve(import.meta.dir, "../../src/engines/objects/open.ts");
+    const contract = resolve(import.meta.dir, "objects.contract.ts");
+    const quiet = "{ debug() {}, info() {}, warn() {}, error() {} }";
+    const prelude = `
+      const { openObjects } = await import(${JSON.stringify(engine)});
+      const clock = { now: () => Date.now(), date: () => new Date() };
+      const store = await openObjects({ dir: ${JSON.stringify(dir)}, s3Endpoint: null, clock, log: ${quiet} });`;
+    return spawnProcess({ command: [process.execPath, "-e", prelude + program], env: { CONTRACT: contract } });
+  };
+
+  test("kill -9 in the middle of a put leaves nothing visible, and the next start sweeps the rest", async () => {
+    const dir = join(folder.path, "killed");
+    const running = child(
+      dir,
+      `let sent = 0;
+      await store.put(new ReadableStream({
+        async pull(controller) {
+          if (sent === 8_000_000) { console.log("half"); await new Promise(() => setInterval(() => {}, 1000)); }
+          sent += 100_000;
+          controller.enqueue(new Uint8Array(100_000));
+        },
+      }));`,
+    );
+    await waitFor(() => running.stdout().includes("half"), 10_000);
+    await running.kill9();
+    const left = await filesBelow(dir);
+    expect(left).toHaveLength(1);
+    expect(left[0]).toStartWith("/tmp/");
+    const store = await opened(dir);
+    expect(await Array.fromAsync(store.list(-60_000))).toEqual([]);
+    expect(await filesBelow(dir)).toEqual([]);
+  });
+
+  test("a put that was acknowledged is there after kill -9", async () => {
+    const dir = join(folder.path, "acknowledged");
+    const running = child(
+      dir,
+      `const { id } = await store.put(new Uint8Array(100_000).fill(7));
+      console.log(id);
+      setInterval(() => {}, 1000);`,
+    );
+    const id = (await waitFor(() => /^(\S{36})\n/.exec(running.stdout())?.[1], 10_000)).trim();
+    await running.kill9();
+    const store = await opened(dir);
+    expect(await store.bytes(id)).toEqual(new Uint8Array(100_000).fill(7));
+    expect(await Array.fromAsync(store.list(-60_000))).toEqual([id]);
+  });
+
+  test("64 MB put and read grow the process by less than 48 MB", async () => {
+    const running = child(
+      join(folder.path, "large"),
+      `let sent = 0, largest = 0;
+      const watch = () => { largest = Math.max(largest, process.memoryUsage.rss()); };
+      const size = 64 * 1024 * 1024;
+      await store.put(new Uint8Array(1_000_000));
+      Bun.gc(true);
+      const before = process.memoryUsage.rss();
+      const { id } = await store.put(new ReadableStream({
+        pull(controller) {
+          watch();
+          if (sent === size) return controller.close();
+          sent += 65_536;
+          controller.enqueue(new Uint8Array(65_536));
+        },
+      }));
+      let got = 0;
+      for await (const chunk of await store.get(id)) { got += chunk.length; watch(); }
+      console.log(JSON.stringify({ got, size, grownMb: (largest - before) / 1e6 }));`,
+    );
+    expect(await running.exited).toBe(0);
+    const { got, size, grownMb } = JSON.parse(running.stdout()) as Record<string, number>;
+    expect(got).toBe(size as number);
+    expect(grownMb).toBeLessThan(48);
+  }, 20_000);
+
+  test("a large array in memory is hashed and written without stopping the event loop", async () => {
+    const store = await opened(join(folder.path, "pieces"));
+    let turns = 0;
+    const timer = setInterval(() => {
+      turns += 1;
+    }, 1);
+    await store.put(new Uint8Array(48 * 1024 * 1024));
+    clearInterval(timer);
+    expect(turns).toBeGreaterThan(10);
+  });
+
+  test("blobs made one after the other spread over the folders", async () => {
+    const dir = join(folder.path, "spread");
+    const store = await opened(dir);
+    for (let at = 0; at < 40; at += 1) await store.put(new Uint8Array([at]));
+    const folders = new Set((await filesBelow(dir)).map((path) => path.split("/").slice(0, 4).join("/")));
+    expect(folders.size).toBeGreaterThan(30);
+    for (const path of folders) expect(path).toMatch(/^\/blobs\/[0-9a-f]{2}\/[0-9a-f]{2}$/);
+  });
+
+  test("files that are not blobs are neither listed nor swept", async () => {
+    const dir = join(folder.path, "foreign");
+    await mkdir(join(dir, "blobs", "ab", "cd"), { recursive: true });
+    await writeFile(join(dir, "blobs", "ab", "cd", "notes.txt"), "mine");
+    await writeFile(join(dir, "blobs", "lost+found"), "mine");
+    const store = await opened(dir);
+    expect(await Array.fromAsync(store.list(-60_000))).toEqual([]);
+    expect(await filesBelow(dir)).toHaveLength(2);
+  });
+
+  test("a folder that is gone makes verbs unavailable by the name of the service", async () => {
+    const dir = join(folder.path, "gone");
+    const gone = await opened(dir);
+    await rm(dir, { recursive: true });
+    for (const work of [() => gone.put(streamOf(10)), () => gone.ping()]) {
+      expect(await refusal(work())).toMatchObject({
+        code: "SERVICE_UNAVAILABLE",
+        details: { service: "storage" },
+      });
+    }
+  });
+
+  test("a configured S3 is refused instead of being replaced by files", async () => {
+    const options = {
+      dir: join(folder.path, "s3"),
+      s3Endpoint: "http://127.0.0.1:9",
+      clock: systemClock,
+      log: silentLog,
+    };
+    expect(String(await refusal(openObjects(options)))).toContain("S3_ENDPOINT");
+  });
+});
