@@ -2,8 +2,7 @@
 
 import { afterEach, describe, expect, test } from "bun:test";
 import { isAppError } from "../../src/core/errors.ts";
-import type { ModelPiece, ModelRequest } from "../../src/engines/model/index.ts";
-import type { ModelOptions } from "../../src/engines/model/open.ts";
+import type { ModelOptions, ModelPiece, ModelRequest } from "../../src/engines/model/index.ts";
 import { openModel } from "../../src/engines/model/open.ts";
 import type { ModelServer } from "../support/model-server.ts";
 import { answer, startModelServer } from "../support/model-server.ts";

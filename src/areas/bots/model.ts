@@ -16,6 +16,7 @@ import {
   uniqueIndex,
   uuid,
 } from "drizzle-orm/pg-core";
+import { conversations } from "../conversations/model.ts";
 
 const moment = (name: string) => timestamp(name, { withTimezone: true, mode: "date" });
 const words = (name: string) =>
@@ -147,7 +148,8 @@ export const botMemory = pgTable(
     botId: uuid("bot_id").references(() => bots.id, { onDelete: "cascade" }),
     userId: uuid("user_id"),
     key: text("key").notNull(),
-    value: jsonb("value").$type<unknown>().notNull(),
+    /** Wrapped, because a JSON text or null by itself does not survive the way through the drivers. */
+    value: jsonb("value").$type<{ v: unknown }>().notNull(),
     kind: text("kind").$type<MemoryKind>(),
     expiresAt: moment("expires_at"),
     /** Grows with every write; the entry's ETag. */
@@ -166,8 +168,9 @@ export const botMemory = pgTable(
 
 /** The live state of one conversation; made when something in it first differs from the default. */
 export const conversationContexts = pgTable("conversation_contexts", {
-  /** Deleted with its conversation, by the area that owns conversations. */
-  conversationId: uuid("conversation_id").primaryKey(),
+  conversationId: uuid("conversation_id")
+    .primaryKey()
+    .references(() => conversations.id, { onDelete: "cascade" }),
   botId: uuid("bot_id").notNull(),
   variables: jsonb("variables").$type<Record<string, unknown>>().notNull().default({}),
   contexts: jsonb("contexts").$type<Record<string, string>>().notNull().default({}),

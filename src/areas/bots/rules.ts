@@ -44,10 +44,7 @@ export function isOpen(bot: Pick<BotAccess, "status">): boolean {
   return bot.status === "active" || bot.status === "restarting";
 }
 
-/**
- * Whether the caller may use the bot, and the rule that decided.
- * A bot that is tied to no organization counts every account as a member.
- */
+/** Whether the caller may use the bot, and the rule that decided. */
 export function decideAccess(bot: BotAccess, caller: Caller): AccessDecision {
   if (caller.userId !== null && bot.deniedUsers.includes(caller.userId)) return no("denied");
   if (!isOpen(bot)) return no("inactive");
@@ -70,10 +67,43 @@ export function decideAccess(bot: BotAccess, caller: Caller): AccessDecision {
       return narrowed(bot, caller, "public");
     case "organization":
       if (!isAccount) return no("none");
-      if (bot.organizationId !== null && bot.organizationId !== caller.organizationId) return no("none");
+      if (!isMember(bot, caller)) return no("none");
       return narrowed(bot, caller, "organization");
   }
 }
+
+/** A bot that is tied to no organization counts every account as a member. */
+function isMember(bot: Pick<BotAccess, "organizationId">, caller: Caller): boolean {
+  const { organizationId } = bot;
+  return organizationId === null || organizationId === caller.organizationId || caller.groups.has(organizationId);
+}
+
+/**
+ * How a holder of a `bots:…` word stands to a bot: managers see the bots of their organizations and public ones,
+ * and change only the former; `admin` and the server itself reach every bot.
+ */
+export function decideManagement(bot: BotAccess, caller: Caller): "full" | "read" | "hidden" {
+  if (caller.permissions.has("*") || isMember(bot, caller)) return "full";
+  return bot.visibility === "public" ? "read" : "hidden";
+}
+
+/** First segments of the root that are no bot's name (contract README, "Addresses"). */
+const RESERVED = new Set(
+  (
+    "api ws docs s3 share auth llm-server meet well-known healthz livez readyz metrics assets console setup " +
+    "account attendant health twilio webhooks"
+  ).split(" "),
+);
+const NAME = /^[a-z0-9][a-z0-9-]{1,62}$/;
+
+/** What is wrong with a name for a new bot; null if nothing is. */
+export function nameFault(name: string): string | null {
+  if (!NAME.test(name)) return "must be 2–63 of a–z, 0–9 and -, not beginning with -";
+  return RESERVED.has(name) ? "is an address of the server itself" : null;
+}
+
+/** Days in which a deleted bot can be brought back. */
+export const RESTORE_DAYS = 30;
 
 /** Non-empty allow lists narrow what the visibility would let in. */
 function narrowed(bot: BotAccess, caller: Caller, reason: "public" | "organization"): AccessDecision {

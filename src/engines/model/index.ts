@@ -30,3 +30,18 @@ export interface Model {
   /** Listing models within 2 s. */
   ping(): Promise<{ latencyMs: number }>;
 }
+
+/** How a model is reached. */
+export interface ModelOptions {
+  /** Base URL of an OpenAI-compatible server; a full `…/chat/completions` is cut, one without a path is tried as `/v1`. */
+  url: string;
+  apiKey: string | null;
+  /** Null: the first model that the server lists. */
+  model: string | null;
+  /** One call in all, its retries included. */
+  timeoutMs: number;
+  /** Stands in for the platform's `fetch`: the outbound guard's, for addresses that come from input. */
+  fetch?: (input: string | URL | Request, init?: RequestInit) => Promise<Response>;
+  /** Waits between the tries; for tests that do not want to. Rejects when the signal fires. */
+  wait?: (ms: number, signal: AbortSignal) => Promise<void>;
+}

@@ -4,8 +4,7 @@
 import OpenAI from "openai";
 import type { ChatCompletionCreateParamsStreaming } from "openai/resources/chat/completions";
 import { isAppError, unavailable } from "../../core/errors.ts";
-import type { Model, ModelPiece, ModelRequest, ModelUsage } from "./index.ts";
-import type { ModelOptions } from "./open.ts";
+import type { Model, ModelOptions, ModelPiece, ModelRequest, ModelUsage } from "./index.ts";
 
 /** Before the second and the third try. */
 const RETRY_DELAYS_MS = [500, 2000] as const;
