@@ -278,6 +278,7 @@ CREATE TABLE "conversations" (
 	"last_seq" integer DEFAULT 0 NOT NULL,
 	"last_message" text DEFAULT '' NOT NULL,
 	"last_activity" timestamp with time zone NOT NULL,
+	"activity_day" date NOT NULL,
 	"message_count" integer DEFAULT 0 NOT NULL,
 	"unread_count" integer DEFAULT 0 NOT NULL,
 	"read_seq" integer DEFAULT 0 NOT NULL,
@@ -291,6 +292,7 @@ CREATE TABLE "conversations" (
 	"metadata" jsonb DEFAULT '{}'::jsonb NOT NULL,
 	"open_turns" integer DEFAULT 0 NOT NULL,
 	"span_seq" integer DEFAULT 1 NOT NULL,
+	"span_open" boolean DEFAULT false NOT NULL,
 	"handed_over_at" timestamp with time zone,
 	"claimed_at" timestamp with time zone,
 	"version" integer DEFAULT 1 NOT NULL
@@ -339,6 +341,7 @@ CREATE TABLE "turns" (
 	"kind" text NOT NULL,
 	"message_id" uuid,
 	"answer_id" uuid NOT NULL,
+	"supersedes" uuid,
 	"position" integer NOT NULL,
 	"state" text NOT NULL,
 	"lease_owner" uuid,
@@ -637,6 +640,7 @@ ALTER TABLE "role_permissions" ADD CONSTRAINT "role_permissions_role_id_roles_id
 ALTER TABLE "user_roles" ADD CONSTRAINT "user_roles_role_id_roles_id_fk" FOREIGN KEY ("role_id") REFERENCES "public"."roles"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "bot_memory" ADD CONSTRAINT "bot_memory_bot_id_bots_id_fk" FOREIGN KEY ("bot_id") REFERENCES "public"."bots"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "bot_settings" ADD CONSTRAINT "bot_settings_bot_id_bots_id_fk" FOREIGN KEY ("bot_id") REFERENCES "public"."bots"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
+ALTER TABLE "conversation_contexts" ADD CONSTRAINT "conversation_contexts_conversation_id_conversations_id_fk" FOREIGN KEY ("conversation_id") REFERENCES "public"."conversations"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "attachments" ADD CONSTRAINT "attachments_conversation_id_conversations_id_fk" FOREIGN KEY ("conversation_id") REFERENCES "public"."conversations"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "chat_tokens" ADD CONSTRAINT "chat_tokens_conversation_id_conversations_id_fk" FOREIGN KEY ("conversation_id") REFERENCES "public"."conversations"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "messages" ADD CONSTRAINT "messages_conversation_id_conversations_id_fk" FOREIGN KEY ("conversation_id") REFERENCES "public"."conversations"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
@@ -675,23 +679,19 @@ CREATE INDEX "chat_tokens_conversation" ON "chat_tokens" USING btree ("conversat
 CREATE UNIQUE INDEX "conversation_outcomes_span" ON "conversation_outcomes" USING btree ("conversation_id","first_seq");--> statement-breakpoint
 CREATE INDEX "conversation_outcomes_ended" ON "conversation_outcomes" USING btree ("ended_at");--> statement-breakpoint
 CREATE INDEX "conversation_outcomes_user" ON "conversation_outcomes" USING btree ("user_id");--> statement-breakpoint
-CREATE INDEX "conversations_owner" ON "conversations" USING btree ("user_id","last_activity","id");--> statement-breakpoint
-CREATE INDEX "conversations_bot" ON "conversations" USING btree ("bot_id","last_activity");--> statement-breakpoint
-CREATE INDEX "conversations_activity" ON "conversations" USING btree ("last_activity","id");--> statement-breakpoint
-CREATE INDEX "conversations_expires" ON "conversations" USING btree ("expires_at") WHERE "conversations"."expires_at" is not null and "conversations"."status" = 'active';--> statement-breakpoint
+CREATE INDEX "conversations_owner" ON "conversations" USING btree ("user_id","activity_day");--> statement-breakpoint
+CREATE INDEX "conversations_bot" ON "conversations" USING btree ("bot_id","activity_day");--> statement-breakpoint
+CREATE INDEX "conversations_day" ON "conversations" USING btree ("activity_day");--> statement-breakpoint
+CREATE INDEX "conversations_anonymous" ON "conversations" USING btree ("id") WHERE "conversations"."user_id" is null and "conversations"."status" = 'active';--> statement-breakpoint
 CREATE INDEX "conversations_erase" ON "conversations" USING btree ("erase_at") WHERE "conversations"."erase_at" is not null;--> statement-breakpoint
-CREATE INDEX "conversations_open_span" ON "conversations" USING btree ("last_activity") WHERE "conversations"."last_seq" >= "conversations"."span_seq";--> statement-breakpoint
+CREATE INDEX "conversations_span" ON "conversations" USING btree ("id") WHERE "conversations"."span_open";--> statement-breakpoint
 CREATE INDEX "conversations_title" ON "conversations" USING gin (to_tsvector('simple', coalesce("title", '')));--> statement-breakpoint
 CREATE UNIQUE INDEX "messages_seq" ON "messages" USING btree ("conversation_id","seq");--> statement-breakpoint
 CREATE UNIQUE INDEX "messages_dedupe" ON "messages" USING btree ("conversation_id","dedupe_key") WHERE "messages"."dedupe_key" is not null;--> statement-breakpoint
-CREATE INDEX "messages_changed" ON "messages" USING btree ("conversation_id","changed_seq") WHERE "messages"."changed_seq" is not null;--> statement-breakpoint
-CREATE INDEX "messages_created_at" ON "messages" USING btree ("created_at");--> statement-breakpoint
 CREATE INDEX "messages_text" ON "messages" USING gin (to_tsvector('simple', "content"));--> statement-breakpoint
 CREATE UNIQUE INDEX "turns_running" ON "turns" USING btree ("conversation_id") WHERE "turns"."state" = 'running';--> statement-breakpoint
 CREATE INDEX "turns_open" ON "turns" USING btree ("conversation_id","position") WHERE "turns"."state" in ('waiting', 'running');--> statement-breakpoint
 CREATE INDEX "turns_conversation" ON "turns" USING btree ("conversation_id");--> statement-breakpoint
-CREATE INDEX "turns_message" ON "turns" USING btree ("message_id");--> statement-breakpoint
-CREATE INDEX "turns_answer" ON "turns" USING btree ("answer_id");--> statement-breakpoint
 CREATE UNIQUE INDEX "kb_chunks_order" ON "kb_chunks" USING btree ("document_id","version","ordinal");--> statement-breakpoint
 CREATE INDEX "kb_chunks_collection" ON "kb_chunks" USING btree ("collection_id");--> statement-breakpoint
 CREATE UNIQUE INDEX "kb_collections_name" ON "kb_collections" USING btree ("bot_id","name_key");--> statement-breakpoint

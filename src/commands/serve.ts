@@ -1,0 +1,148 @@
+// `botserver serve`: opens the engines, migrates, listens; stops in order when it is told to.
+
+import { join } from "node:path";
+import { createApp, type Engines } from "../app.ts";
+import { ensureSecretKey, loadConfig, type Config } from "../config.ts";
+import { systemClock, type Clock } from "../core/clock.ts";
+import { openLog, type Log } from "../core/log.ts";
+import { openCache } from "../engines/cache/open.ts";
+import { openEmbedding } from "../engines/embedding/open.ts";
+import { openModel } from "../engines/model/open.ts";
+import { openObjects } from "../engines/objects/open.ts";
+import { openConfiguredDatabase } from "./migrate.ts";
+import { version } from "./version.ts";
+
+/** Stands for an engine in commands that only look at the routes: any use throws. */
+export function absent<Engine extends object>(name: string): Engine {
+  return new Proxy({} as Engine, {
+    get: (_, member) => {
+      if (member === "kind") return "absent";
+      throw new Error(`${name} is not open`);
+    },
+  });
+}
+
+/** Opens every engine that the configuration names; what was opened is closed again when a later one fails. */
+export async function openEngines(
+  config: Config,
+  clock: Clock,
+  log: Log,
+): Promise<Engines & { close(): Promise<void> }> {
+  const opened: (() => Promise<void>)[] = [];
+  const close = async () => {
+    for (const end of opened.toReversed()) await end();
+  };
+  try {
+    const database = await openConfiguredDatabase(config, log);
+    opened.push(() => database.close());
+    const bridge =
+      database.kind === "postgres"
+        ? {
+            notify: (channel: string, payload: string) => database.notify(channel, payload),
+            listen: (channel: string, handler: (payload: string) => void) => database.listen(channel, handler),
+          }
+        : undefined;
+    const cache = await openCache({ url: config.valkeyUrl, clock, log, ...(bridge ? { bridge } : {}) });
+    opened.push(() => cache.close());
+    const objects = await openObjects({
+      dir: join(config.dataDir, "objects"),
+      s3Endpoint: config.s3Endpoint,
+      clock,
+      log,
+    });
+    const embedding = openEmbedding(null);
+    return {
+      database,
+      cache,
+      objects,
+      embedding,
+      jobs: { ...absent<Engines["jobs"]>("jobs"), start: () => Promise.resolve(), stop: () => Promise.resolve() },
+      vectors: { ...absent<Engines["vectors"]>("vectors"), kind: "off" },
+      model: config.llmUrl === null ? null : openModel(null),
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+export interface Server {
+  url: string;
+  port: number;
+  services: ReturnType<typeof createApp>["services"];
+  engines: Engines;
+  /** One-time setup token of a server without an administrator. */
+  setupToken: string | null;
+  /** Lets requests and jobs under way finish, then closes everything. */
+  stop(graceMs?: number): Promise<void>;
+}
+
+/** Starts a whole server from a configuration. */
+export async function openServer(config: Config, options: { clock?: Clock; log?: Log } = {}): Promise<Server> {
+  const clock = options.clock ?? systemClock;
+  const log = options.log ?? openLog(config.logLevel, config.logFormat);
+  const secretKey = ensureSecretKey(config);
+  const engines = await openEngines(config, clock, log);
+  try {
+    const applied = await engines.database.migrate();
+    if (applied.length > 0) log.info("the database was brought up to date", { applied });
+    const built = createApp({ config, secretKey, engines, clock, log, version });
+    await built.start();
+    built.app.listen({ port: config.port, hostname: config.host });
+    const { server } = built.app;
+    if (!server) throw new Error("the server does not listen");
+    const port = server.port ?? config.port;
+    const host = config.host === "0.0.0.0" || config.host === "::" ? "127.0.0.1" : config.host;
+    let stopping: Promise<void> | null = null;
+    return {
+      url: `http://${host}:${port}`,
+      port,
+      services: built.services,
+      engines,
+      setupToken: await built.services.signIn.setupToken(),
+      stop: (graceMs = config.shutdownSeconds * 1000) => {
+        stopping ??= (async () => {
+          await built.drain(graceMs);
+          const finished = server.stop(false);
+          await Promise.race([finished, Bun.sleep(graceMs)]);
+          await server.stop(true);
+          await engines.close();
+        })();
+        return stopping;
+      },
+    };
+  } catch (error) {
+    await engines.close();
+    throw error;
+  }
+}
+
+export async function run(): Promise<number> {
+  const config = loadConfig();
+  const server = await openServer(config);
+  const { database, cache, objects, model } = server.engines;
+  process.stdout.write(
+    `botserver ${version} listens on ${server.url} (database ${database.kind}, cache ${cache.kind}, ` +
+      `objects ${objects.kind}, model ${model ? "configured" : "none: answers are quoted"})\n`,
+  );
+  if (server.setupToken !== null) {
+    // Only for the eyes at the terminal: never through the log, which may be kept.
+    process.stdout.write(
+      `Make the first administrator: ${config.publicUrl ?? server.url}/setup#token=${server.setupToken}\n`,
+    );
+  }
+  return new Promise((resolve) => {
+    let signals = 0;
+    const onSignal = () => {
+      signals += 1;
+      if (signals > 1) process.exit(1);
+      server.stop().then(
+        () => resolve(0),
+        () => resolve(1),
+      );
+    };
+    process.on("SIGTERM", onSignal);
+    process.on("SIGINT", onSignal);
+  });
+}

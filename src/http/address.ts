@@ -1,0 +1,53 @@
+// Addresses of requests: the canonical path of an alias, and the client's IP address behind trusted proxies.
+
+/** Area names whose repetition in a path means nothing (`/api/v1/tasks/tasks/…`). */
+const AREAS = new Set(
+  (
+    "admin ai analytics attendance auth automation backup bots calendar calls channels chat compliance " +
+    "conversations dialogs directory documents drive email files groups invitations kb meet memory ml monitoring " +
+    "notifications organizations reports security session sessions storage suggestions tasks user users webhooks " +
+    "whiteboards"
+  ).split(" "),
+);
+
+export const SUPPORTED_VERSIONS = ["v1"] as const;
+
+/**
+ * The path under which the route table knows an address: `/api/<area>` gets its version, a doubled area name is
+ * dropped, `/auth/…` at the root is the API's. Null for another version of the API.
+ */
+export function canonicalPath(path: string): string | null {
+  if (path.startsWith("/api/v1/")) {
+    const end = path.indexOf("/", 8);
+    if (end < 0) return path;
+    const area = path.slice(8, end);
+    if (!path.startsWith(area, end + 1)) return path;
+    const after = path[end + 1 + area.length];
+    if ((after === undefined || after === "/") && AREAS.has(area)) return `/api/v1${path.slice(end)}`;
+    return path;
+  }
+  if (path.startsWith("/api/")) {
+    if (/^\/api\/v\d+(\/|$)/.test(path)) return path === "/api/v1" ? path : null;
+    return canonicalPath(`/api/v1${path.slice(4)}`);
+  }
+  if (path.startsWith("/auth/") || path === "/auth") return `/api/v1${path}`;
+  return path;
+}
+
+/** Start and end of the path inside an absolute URL. */
+export function pathBounds(url: string): { start: number; end: number } {
+  const start = url.indexOf("/", 8);
+  if (start < 0) return { start: url.length, end: url.length };
+  const query = url.indexOf("?", start);
+  return { start, end: query < 0 ? url.length : query };
+}
+
+/** The client's address: the socket's, or the entry of X-Forwarded-For that the last trusted proxy wrote. */
+export function clientAddress(socket: string | null, forwardedFor: string | null, trustedProxies: number): string {
+  if (trustedProxies > 0 && forwardedFor) {
+    const hops = forwardedFor.split(",").map((hop) => hop.trim());
+    const hop = hops[Math.max(0, hops.length - trustedProxies)];
+    if (hop) return hop;
+  }
+  return socket ?? "unknown";
+}

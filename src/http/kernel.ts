@@ -1,0 +1,171 @@
+// The root of the app: gate, body reading, the one error handler, the aliases, the default headers.
+
+import { Elysia, ValidationError, type AnyElysia } from "elysia";
+import type { Authenticator } from "../core/authentication.ts";
+import type { Context } from "../core/context.ts";
+import { AppError, isAppError, notFound } from "../core/errors.ts";
+import type { Log } from "../core/log.ts";
+import { canonicalUrl, openGate, type GateSettings } from "./gate.ts";
+import { readJson } from "./body.ts";
+import { failureResponse } from "./failures.ts";
+import type { Limits } from "./limits.ts";
+import { routeTable, type RouteTable } from "./table.ts";
+import { validationFailure } from "./validation.ts";
+
+export interface KernelDeps {
+  authenticator: Authenticator;
+  limits: Limits;
+  settings: () => GateSettings;
+  log: Log;
+  /** Leaves the audit entry of a refused permission. */
+  refused: (ctx: Context, required: string) => Promise<void>;
+  /** Gives up an idempotency key that the failed request had claimed. */
+  requestFailed: (request: Request) => Promise<void>;
+  /** Names of what works only in part at the moment; told in `X-Degraded`. */
+  degraded: () => string | null;
+}
+
+const SECURITY_HEADERS = {
+  "x-content-type-options": "nosniff",
+  "referrer-policy": "no-referrer",
+};
+
+/** Where an answer of ours departs from its schema; paths only, for the log. */
+function schemaFaults(error: ValidationError): string[] {
+  return (error.all as unknown as { path?: string; message?: string }[]).map(
+    ({ path, message }) => `${path ?? ""} ${message ?? ""}`,
+  );
+}
+
+/**
+ * The instance that all areas are `use`d by. `seal` is called once they are: it reads the routes into the gate's
+ * table and throws when one has no mark.
+ */
+export function openKernel(deps: KernelDeps) {
+  // Areas must not be able to change the type of this instance by being mentioned in a hook, so the hooks reach the
+  // finished app through this reference only.
+  const running: { app: AnyElysia | null; table: RouteTable | null } = { app: null, table: null };
+  // The address of a rewritten request is not known to Bun any more; it is noted before the copy is made.
+  const addresses = new WeakMap<Request, string>();
+  const remoteAddress = (request: Request): string | null =>
+    addresses.get(request) ?? running.app?.server?.requestIP(request)?.address ?? null;
+  const gate = openGate({
+    ...deps,
+    remoteAddress,
+    table: () => {
+      if (!running.table) throw new Error("the app is not sealed yet");
+      return running.table;
+    },
+  });
+
+  const failure = async (
+    error: unknown,
+    code: string | number,
+    request: Request,
+    ctx: Context | null,
+  ): Promise<AppError> => {
+    await deps.requestFailed(request).catch((cause: unknown) => {
+      deps.log.warn("an idempotency key was not released", { cause });
+    });
+    if (isAppError(error)) {
+      if (error.cause !== undefined) deps.log.warn(error.message, { code: error.code, cause: error.cause });
+      return error;
+    }
+    if (error instanceof ValidationError) {
+      const refusal = validationFailure(error);
+      if (refusal) return refusal;
+      deps.log.error("an answer does not match its schema", { route: ctx?.route, faults: schemaFaults(error) });
+    } else if (code === "NOT_FOUND") {
+      return notFound("address");
+    } else if (code === "PARSE") {
+      return new AppError("BAD_REQUEST", "The body could not be read.", { reason: "invalid_body" });
+    } else {
+      deps.log.error("a request failed", { route: ctx?.route, request_id: ctx?.requestId, cause: error });
+    }
+    return new AppError("SERVER_ERROR", "Something went wrong here.", ctx ? { request_id: ctx.requestId } : {});
+  };
+
+  const root = new Elysia({
+    name: "root",
+    // One way in: the gate needs every request, and the native router would only repeat what the app's own does.
+    systemRouter: false,
+    // A host name of one letter must not shift the path (elysia-notes h).
+    handler: { standardHostname: false },
+    serve: {
+      reusePort: false,
+      development: false,
+      // Bodies are bounded by the gate, which can answer properly; Bun's own limit would send an empty 413.
+      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+      idleTimeout: 60,
+    },
+    websocket: {
+      // Larger frames are closed with 1009 (contract conversations.md).
+      maxPayloadLength: 128 * 1024,
+      backpressureLimit: 1024 * 1024,
+      closeOnBackpressureLimit: true,
+      idleTimeout: 90,
+      sendPings: true,
+      perMessageDeflate: true,
+    },
+  })
+    .headers(SECURITY_HEADERS)
+    .decorate("ctx", null as unknown as Context)
+    .onRequest(async (c) => {
+      const degraded = deps.degraded();
+      if (degraded !== null) c.set.headers["x-degraded"] = degraded;
+      const admitted = gate.admit(c.request, c.set.headers as Record<string, string | number>);
+      const outcome = admitted instanceof Promise ? await admitted : admitted;
+      if (outcome instanceof Response) return outcome;
+      c.ctx = outcome;
+      return undefined;
+    })
+    .onParse({ as: "global" }, async ({ request, contentType }) => {
+      if (contentType === "application/json" || contentType.endsWith("+json")) {
+        const { maxBodyBytes } = deps.settings();
+        const value = await readJson(request, maxBodyBytes);
+        // Undefined would hand the consumed stream to the next parser; null fails a required body with 422.
+        return value === undefined ? null : value;
+      }
+      return undefined;
+    })
+    .onError({ as: "global" }, async ({ error, code, request, ctx }) =>
+      failureResponse(await failure(error, code, request, ctx)),
+    );
+
+  type Handler = (request: Request) => Response | Promise<Response>;
+  let last: { next: Handler; entry: Handler } | null = null;
+  root.wrap((next) => {
+    const handler = next as unknown as Handler;
+    if (last?.next === handler) return last.entry;
+    const entry: Handler = (request) => {
+      const { url } = request;
+      let canonical: string;
+      try {
+        canonical = canonicalUrl(url);
+      } catch (error) {
+        if (!isAppError(error)) throw error;
+        const response = failureResponse(error);
+        response.headers.set("x-request-id", Bun.randomUUIDv7());
+        return response;
+      }
+      if (canonical === url) return handler(request);
+      const copy = new Request(canonical, request);
+      const address = remoteAddress(request);
+      if (address !== null) addresses.set(copy, address);
+      return handler(copy);
+    };
+    last = { next: handler, entry };
+    return entry;
+  });
+
+  return {
+    root,
+    remoteAddress,
+    /** Call when all areas are in. */
+    seal: (app: AnyElysia): RouteTable => {
+      running.app = app;
+      running.table = routeTable(app);
+      return running.table;
+    },
+  };
+}
