@@ -1,6 +1,8 @@
 // Picks a command and gives its exit status. The only file that does something when imported.
 
 import type { Command, CommandName } from "./commands/help.ts";
+import type { FieldFault } from "./core/errors.ts";
+import { isAppError } from "./core/errors.ts";
 import { chooseCommand, helpText, overview, UsageError } from "./commands/help.ts";
 
 /** Loaded when used, so that help and version need nothing of the server. */
@@ -34,8 +36,15 @@ function told(error: unknown): [number, string] {
     return [2, `${error.message}\n\n${error.command ? helpText(error.command.split(" ")) : overview()}`];
   if (!(error instanceof Error)) return [1, String(error)];
   if (error.name === "ConfigError" || error.name === "FolderLocked") return [1, error.message];
-  if (error.name !== "AppError") return [1, error.stack ?? error.message];
-  return [1, error.cause instanceof Error ? `${error.message} (${error.cause.message})` : error.message];
+  if ("code" in error && error.code === "EADDRINUSE")
+    return [1, "Another program listens on that address (HOST, PORT)."];
+  if (!isAppError(error)) return [1, error.stack ?? error.message];
+  const { fields } = error.details;
+  const faults = Array.isArray(fields)
+    ? (fields as FieldFault[]).map(({ path, message }) => `\n${path}: ${message}`)
+    : [];
+  const cause = error.cause instanceof Error ? ` (${error.cause.message})` : "";
+  return [1, `${error.message}${cause}${faults.join("")}`];
 }
 
 process.exit(await main(process.argv.slice(2)));

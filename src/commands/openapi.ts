@@ -1,0 +1,43 @@
+// `botserver openapi`: the document that /docs/json serves, printed without a server. No engine is opened.
+
+import { createApp, type Engines } from "../app.ts";
+import { loadConfig } from "../config.ts";
+import { systemClock } from "../core/clock.ts";
+import { silentLog } from "../core/log.ts";
+import { readOptions } from "./help.ts";
+import { version } from "./version.ts";
+
+export async function run(args: string[]): Promise<number> {
+  readOptions("openapi", args, {});
+  const engines: Engines = {
+    database: unopened("database"),
+    cache: unopened("cache"),
+    objects: unopened("objects"),
+    jobs: unopened("jobs"),
+    embedding: unopened("embedding"),
+    vectors: unopened("vectors"),
+    model: null,
+  };
+  const { app } = createApp({
+    config: loadConfig(),
+    // Signs nothing here.
+    secretKey: "0".repeat(32),
+    engines,
+    clock: systemClock,
+    log: silentLog,
+    version,
+  });
+  const response = await app.handle(new Request("http://localhost/docs/json"));
+  if (!response.ok) throw new Error(`/docs/json answers ${response.status}`);
+  await Bun.write(Bun.stdout, `${JSON.stringify(await response.json(), null, 2)}\n`);
+  return 0;
+}
+
+/** Stands for an engine: its members can be handed on while the app is built, but any call throws. */
+function unopened<Engine extends object>(name: string): Engine {
+  const refuse = (): never => {
+    throw new Error(`The engine ${name} is not open.`);
+  };
+  const stand: object = new Proxy(refuse, { get: (_, member) => (member === "then" ? undefined : stand) });
+  return stand as Engine;
+}
