@@ -208,6 +208,7 @@ export async function fileObjects({ dir, clock, log }: FileObjectsOptions): Prom
   for (const name of leftovers) await discard(join(temporary, name));
   if (leftovers.length > 0) log.info("unfinished blobs of an earlier process are removed", { count: leftovers.length });
   await disk(syncFolder(dir));
+  await disk(syncFolder(dirname(dir)));
 
   return {
     kind: "files",
