@@ -1,6 +1,7 @@
 // The only wiring: which services stand on which engines, which routes on which services. What depends on what is
 // read here and nowhere else; tests build the same app with other engines.
 
+import type { AnyElysia } from "elysia";
 import { userRoutes } from "./areas/users/routes.ts";
 import { monitoringRoutes } from "./areas/monitoring/routes.ts";
 import { healthService, type Component } from "./areas/monitoring/service.ts";
@@ -29,6 +30,7 @@ import type { Jobs } from "./engines/jobs/index.ts";
 import type { Model } from "./engines/model/index.ts";
 import type { ObjectStore } from "./engines/objects/index.ts";
 import type { VectorIndex } from "./engines/vectors/index.ts";
+import { docsRoutes } from "./http/docs.ts";
 import { idempotentRoutes } from "./http/idempotent.ts";
 import { openKernel } from "./http/kernel.ts";
 import { openLimits } from "./http/limits.ts";
@@ -155,9 +157,24 @@ export function createApp(deps: AppDeps) {
     degraded: () => (cache.isUp() ? null : "cache"),
   });
 
+  // The documents need the finished app; this reference keeps its type out of its own making.
+  const finished: { app: AnyElysia | null } = { app: null };
   const app = kernel.root
+    .use(docsRoutes({ app: () => finished.app ?? kernel.root, version: deps.version }))
     .use(monitoringRoutes({ health }))
-    .use(userRoutes({ signIn, sessions, accounts, keys, keyToken, window, registration: () => config.registration }));
+    .use(
+      userRoutes({
+        signIn,
+        sessions,
+        accounts,
+        keys,
+        keyToken,
+        window,
+        registration: () => config.registration,
+        idempotent: idempotent.hooks,
+      }),
+    );
+  finished.app = app;
   const table = kernel.seal(app);
 
   return {

@@ -78,6 +78,8 @@ export function openKernel(deps: KernelDeps) {
     } else if (code === "NOT_FOUND") {
       return notFound("address");
     } else if (code === "PARSE") {
+      // Elysia wraps what a parser throws.
+      if (error instanceof Error && isAppError(error.cause)) return error.cause;
       return new AppError("BAD_REQUEST", "The body could not be read.", { reason: "invalid_body" });
     } else {
       deps.log.error("a request failed", { route: ctx?.route, request_id: ctx?.requestId, cause: error });

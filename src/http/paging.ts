@@ -1,6 +1,7 @@
 // Lists: limit, offset or page, sort and order, filters — written once (contract README, "Parameters that recur").
 
 import { t, type TSchema } from "elysia";
+import { oneOf } from "./schema.ts";
 import type { TArray, TOptional, TProperties } from "@sinclair/typebox";
 import { invalid, type FieldFault } from "../core/errors.ts";
 
@@ -42,8 +43,8 @@ export function listQuery<const Sort extends string, Filters extends TProperties
     limit: t.Optional(t.Integer({ minimum: 1, maximum: maxLimit, default: rules.defaultLimit ?? 20 })),
     offset: t.Optional(t.Integer({ minimum: 0, maximum: 1_000_000_000, default: 0 })),
     ...(rules.page ? { page: t.Optional(t.Integer({ minimum: 1, maximum: 10_000_000 })) } : {}),
-    ...(sortable.length > 0 ? { sort: t.Optional(t.UnionEnum(sortable as [Sort, ...Sort[]])) } : {}),
-    order: t.Optional(t.UnionEnum(["asc", "desc"])),
+    ...(sortable.length > 0 ? { sort: t.Optional(oneOf(sortable as [Sort, ...Sort[]])) } : {}),
+    order: t.Optional(oneOf(["asc", "desc"])),
     ...(Object.fromEntries(Object.entries(rules.filters).map(([name, filter]) => [name, t.Optional(filter)])) as {
       [Key in keyof Filters]: TOptional<Filters[Key]>;
     }),

@@ -1,6 +1,7 @@
 // Public health probes; the rest of monitoring has an issue of its own.
 
 import { Elysia, t } from "elysia";
+import { oneOf } from "../../http/schema.ts";
 import { AppError, unavailable } from "../../core/errors.ts";
 import { enveloped, ok } from "../../http/envelope.ts";
 import { kernel } from "../../http/failures.ts";
@@ -8,13 +9,13 @@ import { mark } from "../../http/mark.ts";
 import type { Health } from "./service.ts";
 
 const HealthReport = t.Object({
-  status: t.UnionEnum(["healthy", "degraded", "unhealthy"]),
+  status: oneOf(["healthy", "degraded", "unhealthy"]),
   uptime: t.String({ examples: ["5d 12h 30m"] }),
   uptime_seconds: t.Integer(),
   version: t.String(),
   timestamp: t.String({ format: "date-time" }),
   components: t.Array(
-    t.Object({ name: t.String(), status: t.UnionEnum(["healthy", "degraded", "unhealthy", "not_configured"]) }),
+    t.Object({ name: t.String(), status: oneOf(["healthy", "degraded", "unhealthy", "not_configured"]) }),
   ),
 });
 

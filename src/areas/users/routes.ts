@@ -1,11 +1,13 @@
 // Routes of sign-in, accounts, sessions and API keys. Aliases of the contract are the same handlers.
 
 import { Elysia, t } from "elysia";
+import { oneOf } from "../../http/schema.ts";
 import type { Context } from "../../core/context.ts";
 import { requireUser } from "../../core/context.ts";
 import { invalid } from "../../core/errors.ts";
 import { expandPermissions } from "../../core/permissions/words.ts";
 import { enveloped, ok } from "../../http/envelope.ts";
+import type { IdempotentHooks } from "../../http/idempotent.ts";
 import { kernel } from "../../http/failures.ts";
 import { mark } from "../../http/mark.ts";
 import { listOf, listQuery } from "../../http/paging.ts";
@@ -25,6 +27,7 @@ export interface UserRoutesDeps {
   keyToken: (ctx: Context, keyId: string, secret: string) => Promise<{ accessToken: string; expiresIn: number }>;
   window: (options: WindowOptions) => (app: Elysia) => Elysia;
   registration: () => "open" | "closed" | "invite";
+  idempotent: IdempotentHooks;
 }
 
 const TAG = "Users";
@@ -40,7 +43,7 @@ const userList = listQuery({
   page: true,
   filters: {
     search: t.String({ maxLength: 200 }),
-    status: t.UnionEnum([
+    status: oneOf([
       "pending",
       "pending_verification",
       "pending_activation",
@@ -51,9 +54,9 @@ const userList = listQuery({
     ]),
   },
 });
-const sessionList = listQuery({ filters: { status: t.UnionEnum(["active", "ended"]) } });
+const sessionList = listQuery({ filters: { status: oneOf(["active", "ended"]) } });
 const keyList = listQuery({
-  filters: { status: t.UnionEnum(["active", "expired", "revoked"]), user_id: t.String({ format: "uuid" }) },
+  filters: { status: oneOf(["active", "expired", "revoked"]), user_id: t.String({ format: "uuid" }) },
 });
 
 const UserId = t.Object({ user_id: t.String({ maxLength: 64, description: "an id, or `me`" }) });
@@ -209,6 +212,7 @@ export function userRoutes(deps: UserRoutesDeps) {
     return ok(made);
   };
   const createKeyRoute = {
+    ...deps.idempotent,
     body: schema.NewKey,
     response: { 201: enveloped(schema.KeySecret) },
     detail: mark({
@@ -367,7 +371,7 @@ export function userRoutes(deps: UserRoutesDeps) {
           200: enveloped(
             t.Object({
               local: t.Boolean(),
-              registration: t.UnionEnum(["open", "closed", "invite"]),
+              registration: oneOf(["open", "closed", "invite"]),
               oidc: t.Object({ enabled: t.Boolean(), name: t.Null(), login_url: t.Null() }),
               bootstrap_required: t.Boolean(),
             }),

@@ -1,9 +1,7 @@
 // Shapes of the users area on the wire (contract auth-and-users.md).
 
 import { t } from "elysia";
-
-const nullable = <T extends Parameters<typeof t.Union>[0][number]>(schema: T) => t.Union([schema, t.Null()]);
-const Moment = t.String({ format: "date-time", description: "RFC 3339, UTC" });
+import { Moment, nullable, oneOf } from "../../http/schema.ts";
 
 export const UserRecord = t.Object({
   user_id: t.String(),
@@ -22,10 +20,10 @@ export const UserRecord = t.Object({
   roles: t.Array(t.String(), { description: "inherited ones included" }),
   groups: t.Array(t.Object({ id: t.String(), name: t.String() })),
   organization_id: nullable(t.String()),
-  status: t.UnionEnum(["pending_verification", "pending_activation", "active", "suspended", "inactive", "deleted"]),
+  status: oneOf(["pending_verification", "pending_activation", "active", "suspended", "inactive", "deleted"]),
   suspended_reason: nullable(t.String()),
   two_factor_enabled: t.Boolean(),
-  identities: t.Array(t.Object({ provider: t.UnionEnum(["local", "oidc"]), subject: t.String(), linked_at: Moment })),
+  identities: t.Array(t.Object({ provider: oneOf(["local", "oidc"]), subject: t.String(), linked_at: Moment })),
   must_change_password: t.Boolean(),
   password_changed_at: nullable(Moment),
   metadata: t.Record(t.String(), t.Union([t.String(), t.Number(), t.Boolean()])),
@@ -49,7 +47,7 @@ export const SessionRecord = t.Object({
   user_id: t.String(),
   bot_id: nullable(t.String()),
   organization_id: nullable(t.String()),
-  status: t.UnionEnum(["active", "ended"]),
+  status: oneOf(["active", "ended"]),
   ended_reason: nullable(t.String()),
   method: t.String(),
   remember_me: t.Boolean(),
@@ -76,7 +74,7 @@ export const KeyRecord = t.Object({
   expires_at: nullable(Moment),
   last_used_at: nullable(Moment),
   last_used_ip: nullable(t.String()),
-  status: t.UnionEnum(["active", "expired", "revoked"]),
+  status: oneOf(["active", "expired", "revoked"]),
   created_at: Moment,
   revoked_at: nullable(Moment),
 });
@@ -112,7 +110,7 @@ export const LoggedIn = t.Composite([
 ]);
 
 export const Grant = t.Object({
-  grant_type: t.UnionEnum(["password", "refresh_token", "client_credentials"]),
+  grant_type: oneOf(["password", "refresh_token", "client_credentials"]),
   username: t.Optional(t.String({ maxLength: 254 })),
   email: t.Optional(t.String({ maxLength: 254 })),
   password: t.Optional(Password),
@@ -149,16 +147,16 @@ export const Bootstrap = t.Object({
 });
 
 export const Settings = t.Object({
-  theme: t.UnionEnum(["light", "dark", "blue", "purple", "green", "orange"]),
+  theme: oneOf(["light", "dark", "blue", "purple", "green", "orange"]),
   accent_color: nullable(t.String({ pattern: "^#[0-9a-fA-F]{6}$" })),
-  font_size: t.UnionEnum(["small", "medium", "large"]),
+  font_size: oneOf(["small", "medium", "large"]),
   language: t.String({ minLength: 2, maxLength: 35, description: "BCP 47" }),
   timezone: t.String({ minLength: 1, maxLength: 64, description: "IANA" }),
   notifications: t.Object({
     email: t.Boolean(),
     push: t.Boolean(),
     sound: t.Boolean(),
-    digest: t.UnionEnum(["off", "daily", "weekly"]),
+    digest: oneOf(["off", "daily", "weekly"]),
   }),
   privacy: t.Object({ show_online: t.Boolean(), discoverable: t.Boolean() }),
   default_bot: t.String({ minLength: 1, maxLength: 64 }),
@@ -189,7 +187,7 @@ export const KeyPart = t.Partial(t.Omit(t.Object(KeyFields), ["expires_in_days"]
 
 export const Validation = t.Object({
   valid: t.Literal(true),
-  kind: t.UnionEnum(["session", "api_key"]),
+  kind: oneOf(["session", "api_key"]),
   user_id: t.String(),
   session_id: nullable(t.String()),
   expires_at: nullable(Moment),
