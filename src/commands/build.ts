@@ -1,4 +1,4 @@
-// `bun run build [--target linux-arm64] [--all]`: makes dist/botserver. A step of development that needs the sources,
+// `bun run build [--target linux-arm64 | --all] [--commit NAME]`: makes dist/botserver. A step of development that needs the sources,
 // so the program itself does not list it; it lies here because it is a command like the others.
 
 import { existsSync, mkdirSync, rmSync, statSync } from "node:fs";
@@ -12,6 +12,10 @@ const ROOT = join(import.meta.dir, "../..");
 const DIST = join(ROOT, "dist");
 const EMBEDDED = join(DIST, "embedded");
 const BUN_VERSION = packageManager.slice("bun@".length);
+
+const { values } = parseArgs({
+  options: { target: { type: "string", multiple: true }, all: { type: "boolean" }, commit: { type: "string" } },
+});
 
 /** Where each target's Bun comes from: the package of Bun's own release for it. */
 const TARGETS = {
@@ -55,8 +59,9 @@ function run(command: string[], cwd: string): string {
   return stdout.toString().trim();
 }
 
-/** Short commit, with a mark when the sources differ from it; empty outside a repository. */
+/** Short commit, with a mark when the sources differ from it; empty outside a repository, where --commit may tell it. */
 function commitName(): string {
+  if (values.commit !== undefined) return values.commit;
   const { exitCode, stdout } = Bun.spawnSync(["git", "describe", "--always", "--dirty", "--exclude=*"], { cwd: ROOT });
   return exitCode === 0 ? stdout.toString().trim() : "";
 }
@@ -83,7 +88,6 @@ async function compile(target: Target | null): Promise<void> {
   process.stdout.write(`${built.slice(ROOT.length + 1)} ${(statSync(built).size / 1e6).toFixed(1)} MB\n`);
 }
 
-const { values } = parseArgs({ options: { target: { type: "string", multiple: true }, all: { type: "boolean" } } });
 const wanted = values.all ? Object.keys(TARGETS) : (values.target ?? []);
 const targets = wanted.filter(isTarget);
 if (targets.length < wanted.length) {
