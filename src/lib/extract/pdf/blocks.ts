@@ -6,6 +6,7 @@ import { median, type Line, type Region } from "./layout.ts";
 const HEADING_RATIO = 1.15;
 const HEADING_LENGTH_MAX = 200;
 const BOLD_HEADING_LENGTH_MAX = 100;
+const BULLET = /^[•▪‣◦●○■□–—*-]/;
 const LIST_ITEM = /^(?:[•▪‣◦●○■□–—*-]|\(?\d{1,3}[.)]|\(?[a-zA-Z][.)])\s/;
 
 /** What the document's text looks like on the whole, to tell headings from it. */
@@ -74,6 +75,7 @@ function toBlock(lines: Line[], style: TextStyle, right: number, width: number):
 function headingLevel(lines: readonly Line[], text: string, style: TextStyle): number | null {
   const first = lines[0];
   if (!first || lines.length > 3 || text.length > HEADING_LENGTH_MAX || !/\p{L}/u.test(text)) return null;
+  if (BULLET.test(text) || /[,;]$/.test(text)) return null;
   const size = rounded(first.size);
   if (size >= style.bodySize * HEADING_RATIO) {
     const at = style.headingSizes.findIndex((one) => size >= one * 0.95);

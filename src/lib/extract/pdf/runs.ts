@@ -49,7 +49,7 @@ export function readRuns(page: PageCharacters): Run[] {
     endWord();
     if (run) {
       run.text = parts.join("").trim();
-      run.size = heights.sort((a, b) => a - b)[Math.floor(heights.length / 2)] ?? run.size;
+      run.size = heights.sort((a, b) => a - b)[Math.floor((heights.length - 1) / 2)] ?? run.size;
       run.isBold = boldWords > heights.length / 2;
       if (run.text !== "") runs.push(run);
     }
