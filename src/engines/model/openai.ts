@@ -30,6 +30,8 @@ function status(error: unknown): number | undefined {
 /** Worth another try: no connection, broken connection, overload, fault of the server. */
 function isPassing(error: unknown): boolean {
   if (isAppError(error)) return false;
+  // The outbound guard's refusal does not pass by waiting.
+  if (error instanceof Error && isAppError(error.cause)) return error.cause.details["reason"] !== "address_refused";
   const code = status(error);
   return code === undefined || code === 408 || code === 409 || code === 425 || code === 429 || code >= 500;
 }
