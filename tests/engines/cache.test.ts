@@ -10,8 +10,10 @@ import { ExpiringMap } from "../../src/engines/cache/expiring.ts";
 import type { Cache } from "../../src/engines/cache/index.ts";
 import { memoryCache } from "../../src/engines/cache/memory.ts";
 import { openCache } from "../../src/engines/cache/open.ts";
+import { openDatabase } from "../../src/engines/database/open.ts";
 import { selfSignedCertificate } from "../support/certificates.ts";
 import { programMissing, spawnProcess, waitFor } from "../support/processes.ts";
+import { startPostgres } from "../support/postgres.ts";
 import { redisMissing, startRedis, type RedisServer } from "../support/redis.ts";
 import { refusal } from "../support/refusals.ts";
 import { cacheContract } from "./cache.contract.ts";
@@ -61,6 +63,27 @@ cacheContract("in the process, joined by the database", async () => {
   };
   return { first, second, sharesState: false, elapse: (ms) => clock.advance(ms), close };
 });
+
+const postgres = await startPostgres();
+afterAll(() => postgres?.stop());
+if (postgres !== null) {
+  cacheContract("in the process, joined by PostgreSQL", async () => {
+    const clock = movableClock();
+    const url = await postgres.database("cache");
+    const join = async () => {
+      const database = await openDatabase({ url, dataDir: "", pool: 3, sync: true, log: silentLog });
+      return { database, cache: await openCache({ url: null, clock, log: silentLog, bridge: database }) };
+    };
+    const [one, two] = [await join(), await join()];
+    const close = async () => {
+      for (const { cache, database } of [one, two]) {
+        await cache.close();
+        await database.close();
+      }
+    };
+    return { first: one.cache, second: two.cache, sharesState: false, elapse: (ms) => clock.advance(ms), close };
+  });
+}
 
 describe("cache joined by the database", () => {
   test("messages that wait for a notification travel together in the next", async () => {

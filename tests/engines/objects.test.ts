@@ -71,6 +71,26 @@ describe("objects in files", () => {
     expect(await filesBelow(dir)).toEqual([]);
   });
 
+  test("a command that looks in leaves what a server is writing", async () => {
+    const dir = join(folder.path, "looked-into");
+    const store = await opened(dir);
+    const gate = Promise.withResolvers<void>();
+    const slow = new ReadableStream<Uint8Array>({
+      async start(controller) {
+        controller.enqueue(new Uint8Array(1_000));
+        await gate.promise;
+        controller.close();
+      },
+    });
+    const writing = store.put(slow);
+    await waitFor(async () => (await filesBelow(dir)).length === 1);
+    const looking = await openObjects({ dir, s3Endpoint: null, clock: systemClock, log: silentLog, sweep: false });
+    await looking.ping();
+    gate.resolve();
+    const { id } = await writing;
+    expect(await looking.stat(id)).toEqual({ sizeBytes: 1_000 });
+  });
+
   test("a put that was acknowledged is there after kill -9", async () => {
     const dir = join(folder.path, "acknowledged");
     const running = child(

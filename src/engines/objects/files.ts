@@ -14,6 +14,8 @@ export interface FileObjectsOptions {
   dir: string;
   clock: Clock;
   log: Log;
+  /** False for a command that looks in while a server may be writing; default true: leftovers are removed. */
+  sweep?: boolean;
 }
 
 /** Hashing that much takes a fraction of a millisecond; a body that lies in memory is cut into such pieces. */
@@ -58,8 +60,8 @@ function knownSize(body: BlobSource): number {
   return body instanceof Blob ? body.size : 0;
 }
 
-/** Opens the store in `dir` and removes what an earlier process left unfinished. */
-export async function fileObjects({ dir, clock, log }: FileObjectsOptions): Promise<ObjectStore> {
+/** Opens the store in `dir`, which no other process writes, and removes what an earlier one left unfinished. */
+export async function fileObjects({ dir, clock, log, sweep = true }: FileObjectsOptions): Promise<ObjectStore> {
   const blobs = join(dir, "blobs");
   const temporary = join(dir, "tmp");
   /** Folders below `blobs` that exist and whose names are synced; by their four digits. */
@@ -204,7 +206,7 @@ export async function fileObjects({ dir, clock, log }: FileObjectsOptions): Prom
 
   await disk(mkdir(blobs, { recursive: true, mode: 0o700 }));
   await disk(mkdir(temporary, { recursive: true, mode: 0o700 }));
-  const leftovers = await disk(readdir(temporary));
+  const leftovers = sweep ? await disk(readdir(temporary)) : [];
   for (const name of leftovers) await discard(join(temporary, name));
   if (leftovers.length > 0) log.info("unfinished blobs of an earlier process are removed", { count: leftovers.length });
   await disk(syncFolder(dir));

@@ -12,10 +12,12 @@ export interface ObjectsOptions {
   s3Endpoint: string | null;
   clock: Clock;
   log: Log;
+  /** False for a command that looks in while a server may be writing; default true: leftovers are removed. */
+  sweep?: boolean;
 }
 
 /** The configured store. A configured S3 is refused, for files would silently take its place. */
-export async function openObjects({ dir, s3Endpoint, clock, log }: ObjectsOptions): Promise<ObjectStore> {
+export async function openObjects({ s3Endpoint, ...options }: ObjectsOptions): Promise<ObjectStore> {
   if (s3Endpoint !== null) throw new Error("S3_ENDPOINT is set, but this build stores objects as files only");
-  return fileObjects({ dir, clock, log });
+  return fileObjects(options);
 }
