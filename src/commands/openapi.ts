@@ -1,14 +1,15 @@
 // `botserver openapi`: the document that /docs/json serves, printed without a server. No engine is opened.
 
 import { createApp, type Engines } from "../app.ts";
+import type { Config } from "../config.ts";
 import { loadConfig } from "../config.ts";
 import { systemClock } from "../core/clock.ts";
 import { silentLog } from "../core/log.ts";
 import { readOptions } from "./help.ts";
 import { version } from "./version.ts";
 
-export async function run(args: string[]): Promise<number> {
-  readOptions("openapi", args, {});
+/** The whole app on engines that cannot be called: for reading its routes. */
+export function appWithoutEngines(config: Config): ReturnType<typeof createApp> {
   const engines: Engines = {
     database: unopened("database"),
     cache: unopened("cache"),
@@ -18,15 +19,13 @@ export async function run(args: string[]): Promise<number> {
     vectors: unopened("vectors"),
     model: null,
   };
-  const { app } = createApp({
-    config: loadConfig(),
-    // Signs nothing here.
-    secretKey: "0".repeat(32),
-    engines,
-    clock: systemClock,
-    log: silentLog,
-    version,
-  });
+  // The key signs nothing here.
+  return createApp({ config, secretKey: "0".repeat(32), engines, clock: systemClock, log: silentLog, version });
+}
+
+export async function run(args: string[]): Promise<number> {
+  readOptions("openapi", args, {});
+  const { app } = appWithoutEngines(loadConfig());
   const response = await app.handle(new Request("http://localhost/docs/json"));
   if (!response.ok) throw new Error(`/docs/json answers ${response.status}`);
   await Bun.write(Bun.stdout, `${JSON.stringify(await response.json(), null, 2)}\n`);
