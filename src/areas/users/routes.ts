@@ -4,7 +4,7 @@ import { Elysia, t } from "elysia";
 import { oneOf } from "../../http/schema.ts";
 import type { Context } from "../../core/context.ts";
 import { requireUser } from "../../core/context.ts";
-import { invalid } from "../../core/errors.ts";
+import { badRequest, invalid, isAppError } from "../../core/errors.ts";
 import { expandPermissions } from "../../core/permissions/words.ts";
 import { enveloped, ok } from "../../http/envelope.ts";
 import type { IdempotentHooks } from "../../http/idempotent.ts";
@@ -62,6 +62,15 @@ const keyList = listQuery({
 const UserId = t.Object({ user_id: t.String({ maxLength: 64, description: "an id, or `me`" }) });
 const SessionId = t.Object({ user_id: t.String({ maxLength: 64 }), session_id: t.String({ format: "uuid" }) });
 const KeyId = t.Object({ key_id: t.String({ format: "uuid" }) });
+
+/**
+ * Bare JSON that must not be stored (RFC 6749, 5.1). Elysia passes a Response by untouched; `never` keeps it out of
+ * the route's declared answer, which is the envelope.
+ */
+function oauthAnswer(status: number, body: Record<string, unknown>): never {
+  const headers = { "content-type": "application/json", "cache-control": "no-store", pragma: "no-cache" };
+  return new Response(JSON.stringify(body), { status, headers }) as never;
+}
 
 /** The users area. */
 export function userRoutes(deps: UserRoutesDeps) {
@@ -259,21 +268,55 @@ export function userRoutes(deps: UserRoutesDeps) {
     detail: mark({ access: "keys:own", summary: "Revoke an API key", tag: TAG, sessionOnly: true }),
   };
 
-  const token = async ({ ctx, body }: { ctx: Context; body: typeof schema.Grant.static }) => {
-    if (body.grant_type === "refresh_token") {
-      if (body.refresh_token === undefined) throw invalid([{ path: "refresh_token", message: "is required" }]);
-      return ok({ ...tokens(await sessions.refresh(ctx, body.refresh_token)) });
-    }
-    if (body.grant_type === "client_credentials") {
-      const { client_id: id, client_secret: secret } = body;
-      if (id === undefined || secret === undefined) {
-        throw invalid([{ path: "client_id", message: "client_id and client_secret are required" }]);
+  const grant = async (ctx: Context, body: typeof schema.Grant.static) => {
+    const missing = (path: string) => invalid([{ path, message: "is required" }]);
+    switch (body.grant_type) {
+      case "refresh_token":
+        if (body.refresh_token === undefined) throw missing("refresh_token");
+        return tokens(await sessions.refresh(ctx, body.refresh_token));
+      case "client_credentials": {
+        if (body.client_id === undefined) throw missing("client_id");
+        if (body.client_secret === undefined) throw missing("client_secret");
+        const made = await deps.keyToken(ctx, body.client_id, body.client_secret);
+        return { access_token: made.accessToken, token_type: "Bearer" as const, expires_in: made.expiresIn };
       }
-      const made = await deps.keyToken(ctx, id, secret);
-      return ok({ access_token: made.accessToken, token_type: "Bearer" as const, expires_in: made.expiresIn });
+      case "password":
+        if (body.password === undefined) throw missing("password");
+        return loggedIn(ctx, { ...body, password: body.password });
+      case undefined:
+        throw missing("grant_type");
+      default:
+        throw badRequest(`The grant ${JSON.stringify(body.grant_type)} is not supported.`, "unsupported_grant_type");
     }
-    if (body.password === undefined) throw invalid([{ path: "password", message: "is required" }]);
-    return ok(await loggedIn(ctx, { ...body, password: body.password }));
+  };
+  const token = async ({
+    ctx,
+    body,
+    request,
+  }: {
+    ctx: Context;
+    body: typeof schema.Grant.static;
+    request: Request;
+  }) => {
+    const isForm = request.headers.get("content-type")?.startsWith("application/x-www-form-urlencoded") ?? false;
+    if (!isForm) return ok(await grant(ctx, body));
+    // OAuth clients expect the bare shapes of RFC 6749, sections 5.1 and 5.2.
+    try {
+      const { access_token, token_type, expires_in, ...rest } = await grant(ctx, body);
+      const refreshToken = "refresh_token" in rest ? { refresh_token: rest.refresh_token } : {};
+      return oauthAnswer(200, { access_token, token_type, expires_in, ...refreshToken });
+    } catch (error) {
+      if (!isAppError(error) || error.code === "RATE_LIMITED" || error.code === "SERVICE_UNAVAILABLE") throw error;
+      const word = error.code === "VALIDATION_ERROR" ? "invalid_request" : (error.details["reason"] ?? "");
+      const fault = ["invalid_request", "unsupported_grant_type"].includes(String(word))
+        ? String(word)
+        : "invalid_grant";
+      const isClient = body.grant_type === "client_credentials" && fault === "invalid_grant";
+      return oauthAnswer(isClient ? 401 : 400, {
+        error: isClient ? "invalid_client" : fault,
+        error_description: error.message,
+      });
+    }
   };
 
   // One window for every way to try a password.

@@ -110,7 +110,7 @@ export const LoggedIn = t.Composite([
 ]);
 
 export const Grant = t.Object({
-  grant_type: oneOf(["password", "refresh_token", "client_credentials"]),
+  grant_type: t.Optional(t.String({ maxLength: 64, description: "password, refresh_token or client_credentials" })),
   username: t.Optional(t.String({ maxLength: 254 })),
   email: t.Optional(t.String({ maxLength: 254 })),
   password: t.Optional(Password),
