@@ -56,8 +56,6 @@ export interface AnswerCache {
 
 const ENTRIES_MAX = 10_000;
 const EPOCH_TTL_MS = 30 * 86_400_000;
-/** Its vectors say which words there are, not what they mean: "A beats B" and "B beats A" are one to it. */
-const LEXICAL = "lexical-v1";
 
 const NEGATIONS = new Set(
   "not no never none without cannot dont doesnt isnt arent wont nao nunca jamais sem nenhum nenhuma nem sin jamas ningun ninguno ninguna ni".split(
@@ -67,12 +65,12 @@ const NEGATIONS = new Set(
 /** Words that point to what was said before. Alone they make a question that cannot be understood by itself. */
 const REFERENCES = new Set(
   (
-    "it its that this these those they them their he him his she her there then same " +
+    "it its that this these those they them their he him his she her then same " +
     "ele ela eles elas isso isto aquilo esse essa este esta esses essas disso disto nele nela dele dela mesmo mesma " +
     "el ella ellos ellas eso esto aquello ese esa estos estas esos esas suyo mismo misma"
   ).split(" "),
 );
-const CONTINUATION = /^(and|but|so|or|what about|how about|e|mas|ou|y|pero|entonces|o)\b/;
+const CONTINUATION = /^(and|but|so|or|what about|how about|e|mas|ou|y|pero|entonces)\b/;
 
 /** A question as it is compared: case, accents, blanks and closing signs do not matter. */
 export function normalizeQuestion(question: string): string {
@@ -129,7 +127,8 @@ function cosine(a: Float32Array, b: Float32Array): number {
 /** Makes the cache of answers; with the built-in lexical embedding only equal questions are found. */
 export function openAnswerCache(deps: { cache: Cache; embedding: Embedding | null; clock: Clock }): AnswerCache {
   const { cache, clock } = deps;
-  const embedding = deps.embedding?.model === LEXICAL ? null : deps.embedding;
+  // Lexical vectors say which words there are, not what they mean: "A beats B" and "B beats A" are one to them.
+  const embedding = deps.embedding?.kind === "lexical" ? null : deps.embedding;
   const shelves = new Map<string, Shelf>();
 
   function shelf(botId: string): Shelf {

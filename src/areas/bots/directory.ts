@@ -108,18 +108,15 @@ export function botsDirectory(deps: {
     find,
     isDefault: (bot) => bot.name === defaultBot(),
     announce: async (botId) => {
+      // At once here, whatever the way through the cache takes.
       forget(botId);
-      // Without Valkey several instances share only the database.
-      if (cache.kind === "memory") await engine.notify(CHANNEL, botId);
-      else await cache.publish(CHANNEL, botId);
+      await cache.publish(CHANNEL, botId);
     },
     onChange: (handler) => {
       handlers.push(handler);
     },
     start: async () => {
-      endings.push(
-        cache.kind === "memory" ? await engine.listen(CHANNEL, forget) : await cache.subscribe(CHANNEL, forget),
-      );
+      endings.push(await cache.subscribe(CHANNEL, forget));
     },
     stop: async () => {
       for (const end of endings.splice(0)) await end();

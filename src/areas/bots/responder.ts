@@ -507,7 +507,7 @@ export function botResponder(deps: {
     return withoutModel(turn, passages, degraded);
   }
 
-  const find = (turn: Turn) => knowledge.find(turn.input.ctx, turn.scope, turn.question, turn.input.signal);
+  const find = (turn: Turn) => knowledge.find(turn.input.ctx, turn.scope, turn.lookup, turn.input.signal);
 
   async function respond(input: RespondInput): Promise<Reply> {
     const turn = await prepare(input);
