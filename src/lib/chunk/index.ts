@@ -37,6 +37,7 @@ export function chunk(document: NormalisedText, options: ChunkOptions, language:
   const found: Chunk[] = [];
   const { text } = document;
   const sections = sectionsOf(document);
+  const placeOf = placesOf(document);
   sections.forEach((section, at) => {
     const ranges =
       section.body.length > 0
@@ -47,14 +48,13 @@ export function chunk(document: NormalisedText, options: ChunkOptions, language:
           )
         : headingsAlone(text, section, sections[at + 1]);
     for (const { start, end, tokens, path } of ranges) {
-      const place = placeOf(document, start);
       found.push({
         ordinal: found.length,
         charStart: start,
         charEnd: end,
         tokens,
         headingPath: path,
-        ...place,
+        ...placeOf(start),
       });
     }
   });
@@ -186,19 +186,29 @@ function sum(units: readonly Unit[]): number {
   return units.reduce((total, unit) => total + unit.tokens, 0);
 }
 
-/** Page and line of an offset; lines that the normalised text has kept are counted. */
-function placeOf({ text, blocks }: NormalisedText, offset: number): { page: number | null; line: number | null } {
-  let low = 0;
-  let high = blocks.length - 1;
-  while (low < high) {
-    const at = (low + high + 1) >> 1;
-    if ((blocks[at]?.start ?? 0) <= offset) low = at;
-    else high = at - 1;
-  }
-  const block = blocks[low];
-  if (!block) return { page: null, line: null };
-  if (block.line === null) return { page: block.page, line: null };
-  let line = block.line;
-  for (let at = text.indexOf("\n", block.start); at >= 0 && at < offset; at = text.indexOf("\n", at + 1)) line++;
-  return { page: null, line };
+/**
+ * Tells page and line of offsets that mostly grow; lines that the normalised text has kept are counted from where the
+ * last answer stood, for counting from the block's start each time would cost the square of its length.
+ */
+function placesOf({ text, blocks }: NormalisedText) {
+  let counted = { block: -1, at: 0, line: 0 };
+  return (offset: number): { page: number | null; line: number | null } => {
+    let low = 0;
+    let high = blocks.length - 1;
+    while (low < high) {
+      const at = (low + high + 1) >> 1;
+      if ((blocks[at]?.start ?? 0) <= offset) low = at;
+      else high = at - 1;
+    }
+    const block = blocks[low];
+    if (!block || block.line === null) return { page: block?.page ?? null, line: null };
+    if (counted.block !== low || counted.at > offset) counted = { block: low, at: block.start, line: block.line };
+    for (;;) {
+      const next = text.indexOf("\n", counted.at);
+      if (next < 0 || next >= offset) break;
+      counted.at = next + 1;
+      counted.line++;
+    }
+    return { page: null, line: counted.line };
+  };
 }

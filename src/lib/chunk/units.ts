@@ -88,8 +88,10 @@ function pieces(text: string, unit: Unit, tokensMax: number): Unit[] {
   return found;
 }
 
-/** The end of the last word that ends at or before `end`; `end` itself if there is no blank in reach. */
+/** The end of the last line, else of the last word, before `end`; `end` itself if there is no blank in reach. */
 function blankBefore(text: string, start: number, end: number): number {
+  const lineEnd = text.lastIndexOf("\n", end);
+  if (lineEnd > start + (end - start) / 2) return lineEnd;
   for (let at = end; at > start + (end - start) / 2; at--) {
     if (/\s/.test(text.charAt(at))) return at;
   }

@@ -27,6 +27,7 @@ function segmenter(language: string): Intl.Segmenter {
 
 const LAST_WORD = /([\p{L}\p{N}§.]+)\.\s*$/u;
 const BEGINS_SMALL = /^[\s("'“‘«]*[\p{Ll}\p{N}]/u;
+const TAIL = 80;
 const INITIAL = /^\p{Lu}$/u;
 
 /** True if the sentence `text` goes on in `next`: it ends in an abbreviation or an initial. */
@@ -68,8 +69,10 @@ export function splitSentences(text: string, language: string | null = null): Sp
     for (const piece of segmenter(language ?? "en").segment(body)) {
       const start = block.start + piece.index;
       const end = start + piece.segment.length;
-      if (open && goesOn(text.slice(open.start, open.end), piece.segment)) open.end = end;
-      else if (open && !/[.!?…。！？:;]["'”’»)\]]*\s*$/.test(text.slice(open.start, open.end))) open.end = end;
+      // The last characters tell; looking at all of a text without an end would cost the square of its length.
+      const tail = open ? text.slice(Math.max(open.start, open.end - TAIL), open.end) : "";
+      if (open && goesOn(tail, piece.segment)) open.end = end;
+      else if (open && !/[.!?…。！？:;]["'”’»)\]]*\s*$/.test(tail)) open.end = end;
       else {
         if (open) found.push(trimmed(text, open));
         open = { start, end };
