@@ -44,8 +44,13 @@ export async function openPglite(
   const opened = Promise.withResolvers<void>();
   const closed = Promise.withResolvers<void>();
   worker.addEventListener("message", ({ data }: MessageEvent<FromWorker>) => {
-    if (data.type === "answers") for (const answer of data.answers) settle(answer);
-    else if (data.type === "notification") notifications.emit(data.channel, data.payload);
+    if (data.type === "answers") {
+      // Not within this event: Bun delivers no further message while code resumed by it blocks, as a test's
+      // `expect(…).rejects` does.
+      setImmediate(() => {
+        for (const answer of data.answers) settle(answer);
+      });
+    } else if (data.type === "notification") notifications.emit(data.channel, data.payload);
     else if (data.type === "opened") opened.resolve();
     else if (data.type === "failed") opened.reject(unavailable("database", new Error(data.message)));
     else closed.resolve();

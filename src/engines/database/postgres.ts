@@ -1,10 +1,11 @@
 // PostgreSQL by postgres.js behind the Driver interface.
 
 import postgres from "postgres";
-import { unavailable } from "../../core/errors.ts";
+import { isAppError, unavailable } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
 import type { Connection, Driver, Result, Transaction } from "./connection.ts";
 import { DatabaseFault } from "./faults.ts";
+import { knownTypes, parseValue, serializeValue } from "./values.ts";
 
 const CONNECT_TIMEOUT_SECONDS = 5;
 /** A transaction whose owner has gone silent holds its locks no longer than this. */
@@ -17,12 +18,6 @@ type Client = postgres.Sql<Record<string, never>> | postgres.TransactionSql<Reco
 
 /** Pool on `url`; connects with the first statement. */
 export function openPostgres(url: string, pool: number, log: Log): Driver {
-  const text = (types: number[]) => ({
-    to: types[0] as number,
-    from: types,
-    serialize: asText,
-    parse: (value: string) => value,
-  });
   const database = databaseName(url);
   const client = postgres(url, {
     ...(database ? { database } : {}),
@@ -34,18 +29,13 @@ export function openPostgres(url: string, pool: number, log: Log): Driver {
       idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS,
     },
     onnotice: (notice) => log.debug("database notice", { notice: notice["message"] }),
-    types: {
-      // The same values as PGlite gives: times as text, int8 as number, JSON accepted as text or value.
-      timestamptz: text([1184]),
-      timestamp: text([1114]),
-      date: text([1082]),
-      time: text([1083]),
-      interval: text([1186]),
-      int8: { to: 20, from: [20], serialize: String, parse: parseInt8 },
-      json: { to: 114, from: [114, 3802], serialize: asJson, parse: (value: string): unknown => JSON.parse(value) },
-    },
+    fetch_types: false,
   }) as unknown as postgres.Sql<Record<string, never>>;
-  client.options.serializers[3802] = asJson;
+  const { parsers, serializers } = client.options;
+  for (const type of knownTypes) {
+    serializers[type] = (value: unknown) => serializeValue(value, type);
+    parsers[type] = (value: string) => parseValue(value, type);
+  }
 
   const connection = (on: Client): Connection => ({
     run: async (sql, values) => {
@@ -78,33 +68,52 @@ export function openPostgres(url: string, pool: number, log: Log): Driver {
     kind: "postgres",
     ...shared,
     begin: async <T>(work: (own: Transaction) => Promise<T>): Promise<T> => {
+      const lost = Promise.withResolvers<never>();
+      lost.promise.catch(() => undefined);
       let failure: { error: unknown } | undefined;
       let ended = false;
-      // Statements on a connection that was lost meanwhile would wait for ever.
+      /**
+       * What postgres.js runs between BEGIN and COMMIT or ROLLBACK. When the connection is gone it never returns:
+       * postgres.js would write the ROLLBACK to a socket that is null, from a timer, and bring the process down.
+       */
+      const step = async <V>(action: () => Promise<V>): Promise<[V]> => {
+        let error: unknown;
+        try {
+          const value = await action();
+          if (!ended) return [value];
+        } catch (thrown) {
+          error = thrown;
+        }
+        if (ended || isAway(error)) return new Promise(() => undefined);
+        throw error;
+      };
       const transaction = (on: postgres.TransactionSql<Record<string, never>>): Transaction => {
         const plain = connection(on);
-        const alive = <V>(action: () => Promise<V>) =>
-          ended ? Promise.reject(unavailable("database", new Error("the connection was lost"))) : action();
+        const alive = <V>(action: () => Promise<V>) => (ended ? lost.promise : Promise.race([action(), lost.promise]));
         return {
           run: (sql, values) => alive(() => plain.run(sql, values)),
           script: (sql) => alive(() => plain.script(sql)),
           savepoint: async (inner) => {
-            const kept = await alive(() => on.savepoint(async (deeper) => [await inner(transaction(deeper))]));
+            const kept = await alive(() => on.savepoint((deeper) => step(() => inner(transaction(deeper)))));
             return kept[0] as never;
           },
         };
       };
       try {
-        const kept = await client.begin(async (on) => {
-          try {
-            return [await work(transaction(on))];
-          } catch (error) {
-            failure = { error };
-            throw error;
-          }
-        });
+        const kept = await client.begin((on) =>
+          step(async () => {
+            try {
+              return await work(transaction(on));
+            } catch (error) {
+              failure = { error };
+              throw error;
+            }
+          }),
+        );
         return kept[0] as T;
       } catch (error) {
+        ended = true;
+        lost.reject(unavailable("database", error));
         throw failure ? failure.error : translate(error, "commit");
       } finally {
         ended = true;
@@ -129,17 +138,8 @@ function databaseName(url: string): string | null {
   return path ? decodeURIComponent(path) : null;
 }
 
-function asText(value: unknown): string {
-  return value instanceof Date ? value.toISOString() : String(value);
-}
-
-function asJson(value: unknown): string {
-  return typeof value === "string" ? value : JSON.stringify(value);
-}
-
-function parseInt8(value: string): number | bigint {
-  const number = Number(value);
-  return Number.isSafeInteger(number) ? number : BigInt(value);
+function isAway(error: unknown): boolean {
+  return isAppError(error) && error.code === "SERVICE_UNAVAILABLE" && error.details["service"] === "database";
 }
 
 function translate(error: unknown, sql: string): unknown {

@@ -20,7 +20,8 @@ export function toObjects<Row>(result: Result): Row[] & { rowCount: number } {
     }
     return row as Row;
   });
-  return Object.assign(rows, { rowCount: result.rowCount });
+  // Not enumerable: the rows are still equal to a plain array.
+  return Object.defineProperty(rows, "rowCount", { value: result.rowCount }) as Row[] & { rowCount: number };
 }
 
 class EngineSession extends PgRemoteSession<Record<string, never>, Record<string, never>> {
