@@ -25,7 +25,7 @@ async function main(words: string[]): Promise<number> {
     return await (await COMMANDS[name]()).run(args);
   } catch (error) {
     const [status, text] = told(error);
-    process.stderr.write(`${text}\n`);
+    if (text !== "") process.stderr.write(`${text}\n`);
     return status;
   }
 }
@@ -36,6 +36,8 @@ function told(error: unknown): [number, string] {
     return [2, `${error.message}\n\n${error.command ? helpText(error.command.split(" ")) : overview()}`];
   if (!(error instanceof Error)) return [1, String(error)];
   if (error.name === "ConfigError" || error.name === "FolderLocked") return [1, error.message];
+  // Whoever read our output has seen enough of it.
+  if ("code" in error && error.code === "EPIPE") return [1, ""];
   if ("code" in error && error.code === "EADDRINUSE")
     return [1, "Another program listens on that address (HOST, PORT)."];
   if (!isAppError(error)) return [1, error.stack ?? error.message];

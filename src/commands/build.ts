@@ -7,6 +7,7 @@ import { parseArgs } from "node:util";
 import { packageManager } from "../../package.json";
 import { openLog } from "../core/log.ts";
 import { makeImage } from "../engines/database/image.ts";
+import { bundlePages } from "../pages/bundle.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 const DIST = join(ROOT, "dist");
@@ -38,6 +39,7 @@ async function makeEmbedded(): Promise<void> {
   rmSync(EMBEDDED, { recursive: true, force: true });
   mkdirSync(EMBEDDED, { recursive: true });
   await makeImage(join(EMBEDDED, "database.image"), openLog("warn", "pretty"));
+  await bundlePages(EMBEDDED);
 }
 
 /** Unpacks Bun for `target`; `npm pack` checks the package's digest. Gives the path of the program. */

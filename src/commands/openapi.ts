@@ -5,6 +5,7 @@ import type { Config } from "../config.ts";
 import { loadConfig } from "../config.ts";
 import { systemClock } from "../core/clock.ts";
 import { silentLog } from "../core/log.ts";
+import { openapiDocument } from "../http/openapi.ts";
 import { readOptions } from "./help.ts";
 import { version } from "./version.ts";
 
@@ -26,9 +27,7 @@ export function appWithoutEngines(config: Config): ReturnType<typeof createApp> 
 export async function run(args: string[]): Promise<number> {
   readOptions("openapi", args, {});
   const { app } = appWithoutEngines(loadConfig());
-  const response = await app.handle(new Request("http://localhost/docs/json"));
-  if (!response.ok) throw new Error(`/docs/json answers ${response.status}`);
-  await Bun.write(Bun.stdout, `${JSON.stringify(await response.json(), null, 2)}\n`);
+  await Bun.write(Bun.stdout, `${JSON.stringify(openapiDocument(app, { version }), null, 2)}\n`);
   return 0;
 }
 
