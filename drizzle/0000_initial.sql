@@ -234,7 +234,8 @@ CREATE TABLE "attachments" (
 CREATE TABLE "chat_tokens" (
 	"hash" text PRIMARY KEY NOT NULL,
 	"conversation_id" uuid NOT NULL,
-	"created_at" timestamp with time zone NOT NULL
+	"created_at" timestamp with time zone NOT NULL,
+	"ended_at" timestamp with time zone
 );
 --> statement-breakpoint
 CREATE TABLE "conversation_outcomes" (
@@ -390,6 +391,7 @@ CREATE TABLE "kb_collections" (
 	"next_dimensions" integer,
 	"generation" bigint DEFAULT 0 NOT NULL,
 	"change_seq" bigint DEFAULT 0 NOT NULL,
+	"swept_seq" bigint DEFAULT 0 NOT NULL,
 	"chunks_count" integer DEFAULT 0 NOT NULL,
 	"created_by" uuid,
 	"created_at" timestamp with time zone DEFAULT now() NOT NULL,
@@ -490,7 +492,6 @@ CREATE TABLE "kb_vectors" (
 	"document_id" uuid NOT NULL,
 	"collection_id" uuid NOT NULL,
 	"model" text NOT NULL,
-	"version" bigint NOT NULL,
 	"embedding" "bytea" NOT NULL,
 	CONSTRAINT "kb_vectors_chunk_id_model_pk" PRIMARY KEY("chunk_id","model")
 );
@@ -705,7 +706,7 @@ CREATE UNIQUE INDEX "kb_folder_rules_place" ON "kb_folder_rules" USING btree ("b
 CREATE INDEX "kb_job_documents_document" ON "kb_job_documents" USING btree ("document_id");--> statement-breakpoint
 CREATE INDEX "kb_jobs_bot" ON "kb_jobs" USING btree ("bot_id","created_at");--> statement-breakpoint
 CREATE INDEX "kb_jobs_owner" ON "kb_jobs" USING btree ("created_by");--> statement-breakpoint
-CREATE INDEX "kb_vectors_changes" ON "kb_vectors" USING btree ("collection_id","model","version");--> statement-breakpoint
+CREATE INDEX "kb_vectors_collection" ON "kb_vectors" USING btree ("collection_id","model");--> statement-breakpoint
 CREATE INDEX "kb_vectors_document" ON "kb_vectors" USING btree ("document_id");--> statement-breakpoint
 CREATE UNIQUE INDEX "api_keys_secret" ON "api_keys" USING btree ("secret_hash");--> statement-breakpoint
 CREATE INDEX "api_keys_previous" ON "api_keys" USING btree ("previous_hash");--> statement-breakpoint

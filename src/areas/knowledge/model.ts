@@ -64,6 +64,8 @@ export const kbCollections = pgTable(
     generation: bigint("generation", { mode: "number" }).notNull().default(0),
     /** Grows with every write that the vector indexes of the instances must learn of. */
     changeSeq: bigint("change_seq", { mode: "number" }).notNull().default(0),
+    /** Removals up to here are swept: an index that is older reads the collection anew. */
+    sweptSeq: bigint("swept_seq", { mode: "number" }).notNull().default(0),
     /** Visible passages. */
     chunksCount: integer("chunks_count").notNull().default(0),
     createdBy: uuid("created_by"),
@@ -191,14 +193,12 @@ export const kbVectors = pgTable(
     collectionId: uuid("collection_id").notNull(),
     /** Name of the embedding model: two generations stand beside each other while one is built. */
     model: text("model").notNull(),
-    /** The collection's `change_seq` when it was written. */
-    version: bigint("version", { mode: "number" }).notNull(),
     /** Unit vector, little-endian float32. */
     embedding: bytea("embedding").notNull(),
   },
   (table) => [
     primaryKey({ columns: [table.chunkId, table.model] }),
-    index("kb_vectors_changes").on(table.collectionId, table.model, table.version),
+    index("kb_vectors_collection").on(table.collectionId, table.model),
     index("kb_vectors_document").on(table.documentId),
   ],
 );
