@@ -9,6 +9,7 @@ import { accountService } from "./areas/users/accounts.ts";
 import { openAuthenticator } from "./areas/users/authenticator.ts";
 import { keyService } from "./areas/users/keys.ts";
 import { openPasswords } from "./areas/users/passwords.ts";
+import { registerUsers } from "./areas/users/people.ts";
 import { sessionService } from "./areas/users/sessions.ts";
 import { openSecuritySettings } from "./areas/users/settings.ts";
 import { signInService } from "./areas/users/signin.ts";
@@ -73,6 +74,7 @@ export function createApp(deps: AppDeps) {
   const window = (options: WindowOptions) => ownWindow({ cache, clock }, options);
 
   // Users
+  registerUsers(people);
   const securitySettings = openSecuritySettings({ database });
   const authenticator = openAuthenticator({
     database,

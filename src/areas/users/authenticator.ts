@@ -5,11 +5,11 @@ import { and, eq, gt, or } from "drizzle-orm";
 import type { Authenticator, Client } from "../../core/authentication.ts";
 import type { Clock } from "../../core/clock.ts";
 import { anonymousCaller, type Caller } from "../../core/context.ts";
-import { forbidden, unauthorized } from "../../core/errors.ts";
+import { forbidden, isAppError, unauthorized } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
 import type { Permissions } from "../../core/permissions/index.ts";
 import { covers, expandPermissions } from "../../core/permissions/words.ts";
-import type { Cache } from "../../engines/cache/index.ts";
+import type { Cache, MaybePromise } from "../../engines/cache/index.ts";
 import type { DatabaseEngine } from "../../engines/database/index.ts";
 import { isInside } from "../../lib/cidr/index.ts";
 import { sha256Hex } from "../../lib/ids/index.ts";
@@ -64,7 +64,19 @@ export interface AuthenticatorDeps {
   verifyToken: (token: string) => Promise<AccessClaims | null>;
 }
 
+/** A proof that was checked earlier: of a socket, of a turn that outlives its request. */
+export type CallerProof =
+  | { kind: "session"; userId: string; sessionId: string }
+  | { kind: "api_key"; userId: string; keyId: string }
+  /** The person with all their rights, whatever they signed in with. */
+  | { kind: "user"; userId: string };
+
 export interface UserAuthenticator extends Authenticator {
+  /**
+   * The caller behind a proof with the rights held now; null when session or key has ended or the account is not
+   * active. Counts as activity. Synchronous while it is fresh in memory.
+   */
+  callerOf(proof: CallerProof): MaybePromise<Caller | null>;
   /** Hands over chat tokens (`cs_…`) to the area that knows them. */
   useChatTokens(resolve: (token: string) => Promise<Caller | null>): void;
   /** Forgets what is kept of these, here and on every instance. */
@@ -245,6 +257,11 @@ export function openAuthenticator(deps: AuthenticatorDeps): UserAuthenticator {
     if (entry.allowlist.length > 0 && !entry.allowlist.some((block) => isInside(client.ip, block))) {
       throw forbidden(null, "ip_not_allowed");
     }
+    return touch(entry, client, now);
+  };
+
+  /** Notes activity, in the database at most once a minute. */
+  const touch = (entry: Entry, client: Client | null, now: number): Caller => {
     entry.lastActivity = now;
     if (now - entry.activityWritten > ACTIVITY_WRITE_MS) {
       entry.activityWritten = now;
@@ -255,10 +272,13 @@ export function openAuthenticator(deps: AuthenticatorDeps): UserAuthenticator {
     return entry.caller;
   };
 
-  const noteActivity = async (caller: Caller, client: Client, at: Date): Promise<void> => {
+  const noteActivity = async (caller: Caller, client: Client | null, at: Date): Promise<void> => {
     if (caller.sessionId) await db.update(sessions).set({ lastActivity: at }).where(eq(sessions.id, caller.sessionId));
     if (caller.keyId) {
-      await db.update(apiKeys).set({ lastUsedAt: at, lastUsedIp: client.ip }).where(eq(apiKeys.id, caller.keyId));
+      await db
+        .update(apiKeys)
+        .set({ lastUsedAt: at, ...(client ? { lastUsedIp: client.ip } : {}) })
+        .where(eq(apiKeys.id, caller.keyId));
     }
   };
 
@@ -292,6 +312,41 @@ export function openAuthenticator(deps: AuthenticatorDeps): UserAuthenticator {
     return use(entry, client, now);
   };
 
+  const loadUser = async (userId: string): Promise<Entry> => {
+    const [user] = await db.select(userColumns).from(users).where(eq(users.id, userId));
+    if (user?.status !== "active") throw unauthorized();
+    const { caller, validUntil } = await callerOf(
+      { kind: "session", sessionId: null, keyId: null, restricted: null },
+      user,
+      null,
+    );
+    const now = clock.now();
+    return {
+      caller,
+      loadedAt: now,
+      endsAt: validUntil ?? Number.POSITIVE_INFINITY,
+      idleMs: null,
+      lastActivity: now,
+      activityWritten: now,
+      allowlist: [],
+    };
+  };
+
+  const proven = (proof: CallerProof): { entryKey: string; read: () => Promise<Entry> } => {
+    if (proof.kind === "session") {
+      return { entryKey: `sid:${proof.sessionId}`, read: () => loadSession(proof.sessionId) };
+    }
+    if (proof.kind === "api_key") return { entryKey: `key:${proof.keyId}`, read: () => keyEntry({ id: proof.keyId }) };
+    return { entryKey: `user:${proof.userId}`, read: () => loadUser(proof.userId) };
+  };
+
+  /** As `use`, for callers who have no request of their own at hand; null instead of a refusal. */
+  const useProven = (entry: Entry, proof: CallerProof, now: number): Caller | null => {
+    if (entry.caller.userId !== proof.userId || now >= entry.endsAt) return null;
+    if (entry.idleMs !== null && now - entry.lastActivity > entry.idleMs) return null;
+    return touch(entry, null, now);
+  };
+
   const isAdmin = (entry: Entry) => entry.caller.permissions.has("*");
 
   return {
@@ -305,6 +360,19 @@ export function openAuthenticator(deps: AuthenticatorDeps): UserAuthenticator {
         if (now < known.expiresAt && isFresh(entry, now)) return use(entry, client, now);
       }
       return resolve(credential, client);
+    },
+    callerOf: (proof) => {
+      const now = clock.now();
+      const { entryKey, read } = proven(proof);
+      const entry = entries.get(entryKey);
+      if (isFresh(entry, now)) return useProven(entry, proof, now);
+      return load(entryKey, read).then(
+        (loaded) => useProven(loaded, proof, clock.now()),
+        (error: unknown) => {
+          if (isAppError(error) && error.code === "UNAUTHORIZED") return null;
+          throw error;
+        },
+      );
     },
     useChatTokens: (resolver) => {
       chatTokens = resolver;

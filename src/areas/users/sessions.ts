@@ -295,6 +295,12 @@ export function sessionService(deps: SessionsDeps) {
       return presentSession(row, ctx.caller.sessionId);
     },
 
+    /** The bot that a session last chose. */
+    botOf: async (sessionId: string): Promise<string | null> => {
+      const [row] = await db.select({ botId: sessions.botId }).from(sessions).where(eq(sessions.id, sessionId));
+      return row?.botId ?? null;
+    },
+
     /** Notes the bot that a session last chose. */
     chooseBot: async (ctx: Context, botId: string): Promise<Session> => {
       const [row] = ctx.caller.sessionId
