@@ -55,8 +55,9 @@ async function askTwice(): Promise<string> {
 /** One line from the terminal, which does not show it. */
 function ask(question: string): Promise<string> {
   const { stdin, stderr } = process;
-  stderr.write(question);
+  // Before the question: what is typed right after it must not be shown either.
   stdin.setRawMode(true);
+  stderr.write(question);
   stdin.resume();
   return new Promise((resolve, reject) => {
     let typed = "";

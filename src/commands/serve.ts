@@ -9,6 +9,7 @@ import { openCache } from "../engines/cache/open.ts";
 import { openEmbedding } from "../engines/embedding/open.ts";
 import { openModel } from "../engines/model/open.ts";
 import { openObjects } from "../engines/objects/open.ts";
+import { readOptions } from "./help.ts";
 import { openConfiguredDatabase } from "./migrate.ts";
 import { version } from "./version.ts";
 
@@ -118,7 +119,8 @@ export async function openServer(config: Config, options: { clock?: Clock; log?:
   }
 }
 
-export async function run(): Promise<number> {
+export async function run(args: string[]): Promise<number> {
+  readOptions("serve", args, {});
   const config = loadConfig();
   const server = await openServer(config);
   const { database, cache, objects, model } = server.engines;
