@@ -2,17 +2,22 @@
 // (the default fdatasync is an empty stub there). An fsync that fails ends the process with 74: PostgreSQL would hang.
 
 import { existsSync, fsyncSync, writeSync } from "node:fs";
-import { PGlite } from "@electric-sql/pglite";
+import { PGlite, protocol } from "@electric-sql/pglite";
 import { NodeFS } from "@electric-sql/pglite/nodefs";
 import initdbWasm from "../../../node_modules/@electric-sql/pglite/dist/initdb.wasm" with { type: "file" };
 import pgliteData from "../../../node_modules/@electric-sql/pglite/dist/pglite.data" with { type: "file" };
 import pgliteWasm from "../../../node_modules/@electric-sql/pglite/dist/pglite.wasm" with { type: "file" };
-import type { Result } from "./connection.ts";
+import type { Field, Result } from "./connection.ts";
 import type { Answer, FromWorker, Statement, ToWorker, WorkerFault, WorkerSettings } from "./pglite-messages.ts";
+import { parseValue, serializeValue } from "./values.ts";
 
 declare const self: Worker & { postMessage(message: FromWorker): void };
 
+const { serialize } = protocol;
 const EXIT_FSYNC_FAILED = 74;
+/** Parsed statements that are kept: parsing and planning cost more than running most of them. */
+const PREPARED_MAX = 200;
+const DEFINITION = /^\s*(create|alter|drop|truncate|comment|grant|revoke|do)\b/i;
 
 /** Answers go out together, but none waits longer than this for the others. */
 const HOLD_MS = 2;
@@ -80,28 +85,88 @@ async function open(settings: WorkerSettings, syncs: SharedArrayBuffer): Promise
   database.onNotification((channel, payload) => self.postMessage({ type: "notification", channel, payload }));
 }
 
-const raw = (text: string) => text;
-const options = {
-  rowMode: "array" as const,
-  // timestamptz, timestamp, date, interval and their arrays stay text, as Drizzle wants them.
-  parsers: Object.fromEntries([1184, 1114, 1082, 1186, 1185, 1115, 1182, 1187].map((type) => [type, raw])),
-};
+/** A statement that PostgreSQL has parsed under `name`. */
+interface Prepared {
+  name: string;
+  parameters: number[];
+  fields: Field[];
+}
 
-async function run(statement: Statement): Promise<Answer> {
-  const { id, sql, values } = statement;
-  try {
-    if (!database) throw new Error("PGlite is not open");
-    if (values === null) {
-      await database.exec(sql);
-      return { id, result: { fields: [], rows: [], rowCount: 0 } };
+/** By text, the one used longest ago first. */
+const prepared = new Map<string, Prepared>();
+let names = 0;
+
+/** One pass of the protocol; throws the server's refusal after everything was read. */
+async function exchange(...messages: Uint8Array[]): ReturnType<PGlite["execProtocolStream"]> {
+  if (!database) throw new Error("PGlite is not open");
+  return database.execProtocolStream(Buffer.concat([...messages, serialize.sync()]), { syncToFs: false });
+}
+
+async function prepare(sql: string): Promise<Prepared> {
+  const known = prepared.get(sql);
+  if (known) {
+    prepared.delete(sql);
+    prepared.set(sql, known);
+    return known;
+  }
+  const name = `s${++names}`;
+  const answers = await exchange(serialize.parse({ name, text: sql }), serialize.describe({ type: "S", name }));
+  const entry: Prepared = { name, parameters: [], fields: [] };
+  for (const message of answers) {
+    if (message instanceof protocol.messages.ParameterDescriptionMessage) entry.parameters = message.dataTypeIDs;
+    else if (message instanceof protocol.messages.RowDescriptionMessage) {
+      entry.fields = message.fields.map((field) => ({ name: field.name, type: field.dataTypeID }));
     }
-    const answer = await database.query(sql, values, options);
-    const result: Result = {
-      fields: answer.fields.map((field) => ({ name: field.name, type: field.dataTypeID })),
-      rows: answer.rows as unknown[][],
-      rowCount: answer.rowCount ?? answer.affectedRows ?? 0,
-    };
-    return { id, result };
+  }
+  prepared.set(sql, entry);
+  const [oldest] = prepared;
+  if (prepared.size > PREPARED_MAX && oldest) {
+    prepared.delete(oldest[0]);
+    await exchange(serialize.close({ type: "S", name: oldest[1].name }));
+  }
+  return entry;
+}
+
+async function execute(sql: string, values: unknown[]): Promise<Result> {
+  const { name, parameters, fields } = await prepare(sql);
+  if (values.length !== parameters.length) {
+    throw new Error(`the statement has ${parameters.length} parameters, ${values.length} were given`);
+  }
+  const texts = values.map((value, i) =>
+    value === null || value === undefined ? null : serializeValue(value, parameters[i] ?? 0),
+  );
+  const result: Result = { fields, rows: [], rowCount: 0 };
+  for (const message of await exchange(serialize.bind({ statement: name, values: texts }), serialize.execute({}))) {
+    if (message instanceof protocol.messages.DataRowMessage) {
+      result.rows.push(
+        message.fields.map((text, i) => (text === null ? null : parseValue(text, fields[i]?.type ?? 0))),
+      );
+    } else if (message instanceof protocol.messages.CommandCompleteMessage) {
+      result.rowCount = Number(/ (\d+)$/.exec(message.text)?.[1] ?? 0);
+    }
+  }
+  return result;
+}
+
+/** Definitions change what parsed statements give, so those are parsed anew. */
+async function script(sql: string): Promise<Result> {
+  if (!database) throw new Error("PGlite is not open");
+  await database.exec(sql);
+  if (!/^\s*(begin|commit|rollback|savepoint|release|listen|unlisten|checkpoint|vacuum|analyze)\b/i.test(sql))
+    await forget();
+  return { fields: [], rows: [], rowCount: 0 };
+}
+
+async function forget(): Promise<void> {
+  const all = [...prepared.values()];
+  prepared.clear();
+  if (all.length > 0) await exchange(...all.map(({ name }) => serialize.close({ type: "S", name })));
+}
+
+async function run({ id, sql, values }: Statement): Promise<Answer> {
+  try {
+    if (values === null || (values.length === 0 && DEFINITION.test(sql))) return { id, result: await script(sql) };
+    return { id, result: await execute(sql, values) };
   } catch (error) {
     return { id, fault: faultOf(error) };
   }

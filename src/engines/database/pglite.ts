@@ -4,11 +4,13 @@
 import { EventEmitter } from "node:events";
 import { unavailable } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
-import type { Driver, Result, Transaction } from "./connection.ts";
+import type { Connection, Driver, Result, Transaction } from "./connection.ts";
 import { DatabaseFault } from "./faults.ts";
 import type { Answer, FromWorker, Statement, ToWorker, WorkerSettings } from "./pglite-messages.ts";
+import { startUpkeep } from "./upkeep.ts";
 
 const EXIT_DATABASE_DIED = 74;
+const IDLE_IN_TRANSACTION_MS = 60_000;
 
 interface Waiting {
   sql: string;
@@ -37,7 +39,7 @@ export async function openPglite(
     if (!entry) return;
     waiting.delete(answer.id);
     if ("result" in answer) entry.resolve(answer.result);
-    else if (answer.fault.code === null) entry.reject(unavailable("database", new Error(answer.fault.message)));
+    else if (answer.fault.code === null) entry.reject(new Error(answer.fault.message));
     else entry.reject(new DatabaseFault({ ...answer.fault, code: answer.fault.code }, entry.sql));
   };
 
@@ -71,9 +73,9 @@ export async function openPglite(
     throw error;
   }
   state = "open";
-
   const post = (sql: string, values: unknown[] | null): Promise<Result> =>
     new Promise((resolve, reject) => {
+      upkeep.count();
       const id = nextId++;
       waiting.set(id, { sql, resolve, reject });
       if (outbox.length === 0) {
@@ -113,46 +115,80 @@ export async function openPglite(
     taken = false;
     turn();
   };
-  const own = (depth: number): Transaction => ({
-    run: (sql, values) => post(sql, values),
-    script: async (sql) => {
-      await post(sql, null);
-    },
-    savepoint: async (work) => {
-      await post(`savepoint level_${depth}`, null);
+  const begin = async <T>(work: (own: Transaction) => Promise<T>): Promise<T> => {
+    await take();
+    let ended = false;
+    let lastUse = performance.now();
+    let underWay = 0;
+    const inside = async (sql: string, values: unknown[] | null): Promise<Result> => {
+      if (ended) throw new Error("The transaction has already ended.");
+      underWay++;
       try {
-        const value = await work(own(depth + 1));
-        await post(`release savepoint level_${depth}`, null);
+        return await post(sql, values);
+      } finally {
+        underWay--;
+        lastUse = performance.now();
+      }
+    };
+    const own = (depth: number): Transaction => ({
+      run: (sql, values) => inside(sql, values),
+      script: async (sql) => {
+        await inside(sql, null);
+      },
+      savepoint: async (inner) => {
+        const name = `level_${depth}`;
+        await inside(`savepoint ${name}`, []);
+        try {
+          const value = await inner(own(depth + 1));
+          await inside(`release savepoint ${name}`, []);
+          return value;
+        } catch (error) {
+          await inside(`rollback to savepoint ${name}; release savepoint ${name}`, null);
+          throw error;
+        }
+      },
+    });
+    // The only connection must not hang on a transaction that waits for something else.
+    const idle = Promise.withResolvers<never>();
+    const watch = setInterval(() => {
+      if (underWay > 0 || performance.now() - lastUse < IDLE_IN_TRANSACTION_MS) return;
+      idle.reject(
+        new Error(`A transaction was rolled back after ${IDLE_IN_TRANSACTION_MS / 1000} s without a statement.`),
+      );
+    }, IDLE_IN_TRANSACTION_MS / 4);
+    watch.unref();
+    try {
+      // Not awaited before the work: its first statement travels in the same message.
+      const begun = post("begin", []);
+      begun.catch(() => undefined);
+      try {
+        const value = await Promise.race([work(own(1)), idle.promise]);
+        await begun;
+        await inside("commit", []);
         return value;
       } catch (error) {
-        await post(`rollback to savepoint level_${depth}; release savepoint level_${depth}`, null);
+        ended = true;
+        await post("rollback", []);
         throw error;
       }
-    },
-  });
+    } finally {
+      ended = true;
+      clearInterval(watch);
+      release();
+    }
+  };
 
-  return {
-    kind: "pglite",
+  const shared: Connection = {
     run: (sql, values) => single(sql, values),
     script: async (sql) => {
       await single(sql, null);
     },
-    begin: async (work) => {
-      await take();
-      try {
-        await post("begin", null);
-        try {
-          const value = await work(own(1));
-          await post("commit", null);
-          return value;
-        } catch (error) {
-          await post("rollback", null);
-          throw error;
-        }
-      } finally {
-        release();
-      }
-    },
+  };
+  const upkeep = startUpkeep(shared, log);
+  return {
+    kind: "pglite",
+    ...shared,
+    begin,
     listen: async (channel, handler) => {
       if (notifications.listenerCount(channel) === 0) await single(`listen "${channel.replaceAll('"', '""')}"`, null);
       notifications.on(channel, handler);
@@ -166,8 +202,10 @@ export async function openPglite(
     syncCount: async () => Number(new BigInt64Array(syncs)[0]),
     close: async () => {
       if (state !== "open") return;
-      await take();
+      upkeep.stop();
+      const last = take();
       state = "closing";
+      await last;
       tell({ type: "close" });
       await closed.promise;
       state = "closed";

@@ -12,7 +12,7 @@ const CONNECT_TIMEOUT_SECONDS = 5;
 const IDLE_IN_TRANSACTION_MS = 60_000;
 
 /** SQLSTATE classes and codes that mean "not reachable" rather than "refused". */
-const AWAY = /^(08...|28...|3D000|53300|57P0[123])$/;
+const AWAY = /^(0800[013467]|28...|3D000|53300|57P0[123])$/;
 
 type Client = postgres.Sql<Record<string, never>> | postgres.TransactionSql<Record<string, never>>;
 
