@@ -18,7 +18,7 @@ export async function run(args: string[]): Promise<number> {
   const config = loadConfig();
   const password = fromStdin ? await restOfStdin() : await askTwice();
   const log = openLog(config.logLevel, config.logFormat);
-  const engines = await openEngines(config, systemClock, log);
+  const engines = await openEngines(config, systemClock, log, { beside: true });
   try {
     await engines.database.migrate();
     const { services } = createApp({

@@ -5,6 +5,7 @@ import { createApp, type Engines } from "../app.ts";
 import { ensureSecretKey, loadConfig, type Config } from "../config.ts";
 import { systemClock, type Clock } from "../core/clock.ts";
 import { openLog, type Log } from "../core/log.ts";
+import { lockFolder } from "../engines/database/folder.ts";
 import { openCache } from "../engines/cache/open.ts";
 import { openEmbedding } from "../engines/embedding/open.ts";
 import { openModel } from "../engines/model/open.ts";
@@ -23,17 +24,27 @@ export function absent<Engine extends object>(name: string): Engine {
   });
 }
 
-/** Opens every engine that the configuration names; what was opened is closed again when a later one fails. */
+/**
+ * Opens every engine that the configuration names; what was opened is closed again when a later one fails. The data
+ * folder is locked for this process (FolderLocked with the other's pid), unless `beside` says that a serving process
+ * may have it, whose uploads are then left alone: PGlite locks in any case, PostgreSQL is there for several.
+ */
 export async function openEngines(
   config: Config,
   clock: Clock,
   log: Log,
+  options: { beside?: boolean } = {},
 ): Promise<Engines & { close(): Promise<void> }> {
   const opened: (() => Promise<void>)[] = [];
   const close = async () => {
     for (const end of opened.toReversed()) await end();
   };
+  const beside = options.beside ?? false;
   try {
+    if (config.databaseUrl !== null && !beside) {
+      const lock = lockFolder(config.dataDir);
+      opened.push(() => Promise.resolve(lock.release()));
+    }
     const database = await openConfiguredDatabase(config, log);
     opened.push(() => database.close());
     const bridge =
@@ -50,6 +61,7 @@ export async function openEngines(
       s3Endpoint: config.s3Endpoint,
       clock,
       log,
+      sweep: !beside,
     });
     const embedding = openEmbedding(null);
     return {

@@ -1,5 +1,7 @@
 // Addresses of requests: the canonical path of an alias, and the client's IP address behind trusted proxies.
 
+import { canonicalAddress, parseAddress } from "../lib/guard/address.ts";
+
 /** Area names whose repetition in a path means nothing (`/api/v1/tasks/tasks/…`). */
 const AREAS = new Set(
   (
@@ -42,12 +44,26 @@ export function pathBounds(url: string): { start: number; end: number } {
   return { start, end: query < 0 ? url.length : query };
 }
 
-/** The client's address: the socket's, or the entry of X-Forwarded-For that the last trusted proxy wrote. */
+/**
+ * The client's address: the socket's, or the entry of X-Forwarded-For that the last trusted proxy wrote. In its one
+ * spelling (RFC 5952), so that no other spelling has counters of its own. "unknown" where nothing tells it.
+ */
 export function clientAddress(socket: string | null, forwardedFor: string | null, trustedProxies: number): string {
   if (trustedProxies > 0 && forwardedFor) {
-    const hops = forwardedFor.split(",").map((hop) => hop.trim());
-    const hop = hops[Math.max(0, hops.length - trustedProxies)];
-    if (hop) return hop;
+    const hops = forwardedFor.split(",");
+    const hop = hops[Math.max(0, hops.length - trustedProxies)] ?? "";
+    // Some proxies write the port too: 192.0.2.1:4711, [2001:db8::1]:4711.
+    const bare = hop.trim().replace(/^\[([^\]]*)\](:\d+)?$|^([^:]*):\d+$/, "$1$3");
+    const address = canonicalAddress(bare);
+    if (address !== null) return address;
   }
-  return socket ?? "unknown";
+  if (socket === null) return "unknown";
+  return socket.includes(":") ? (canonicalAddress(socket) ?? socket) : socket;
+}
+
+/** Who is counted for an address: one IPv4 address, but a whole /64 of IPv6, which is what one subscriber has. */
+export function countedAddress(ip: string): string {
+  if (!ip.includes(":")) return ip;
+  const bytes = parseAddress(ip);
+  return bytes === null ? ip : `${Buffer.from(bytes.subarray(0, 8)).toString("hex")}/64`;
 }

@@ -5,7 +5,7 @@ import type { Authenticator } from "../core/authentication.ts";
 import { holds, type Caller, type Context } from "../core/context.ts";
 import { AppError, forbidden, notFound, payloadTooLarge, unauthorized, unsupportedMediaType } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
-import { canonicalPath, clientAddress, pathBounds, SUPPORTED_VERSIONS } from "./address.ts";
+import { canonicalPath, clientAddress, countedAddress, pathBounds, SUPPORTED_VERSIONS } from "./address.ts";
 import type { Limits } from "./limits.ts";
 import type { Mark } from "./mark.ts";
 import type { RouteEntry, RouteTable } from "./table.ts";
@@ -192,7 +192,7 @@ export function openGate(deps: GateDeps) {
       if (credential !== null && !known) return go();
       const counted = known
         ? deps.limits.count(known.isAdmin ? "admin" : "user", known.subject, headers)
-        : deps.limits.count("anonymous", ip, headers);
+        : deps.limits.count("anonymous", countedAddress(ip), headers);
       return counted instanceof Promise ? counted.then(go) : go();
     },
   };
@@ -209,12 +209,16 @@ export function openGate(deps: GateDeps) {
     ip: string,
     headers: Headers,
   ): Promise<Context> {
-    await deps.limits.check("anonymous", ip);
+    await deps.limits.check("anonymous", countedAddress(ip));
     try {
       return await enter(request, entry ?? match(request, path), credential, ip, headers);
     } finally {
       const known = deps.authenticator.remembered(credential); // never a chat token, which has no account
-      await deps.limits.count(known ? (known.isAdmin ? "admin" : "user") : "anonymous", known?.subject ?? ip, headers);
+      await deps.limits.count(
+        known ? (known.isAdmin ? "admin" : "user") : "anonymous",
+        known?.subject ?? countedAddress(ip),
+        headers,
+      );
     }
   }
 

@@ -8,6 +8,7 @@ import type { Context } from "../core/context.ts";
 import type { Clock } from "../core/clock.ts";
 import { rateLimited } from "../core/errors.ts";
 import type { Cache } from "../engines/cache/index.ts";
+import { countedAddress } from "./address.ts";
 
 export interface WindowOptions {
   /** Routes with equal names share one count. */
@@ -47,7 +48,7 @@ export function ownWindow(deps: { cache: Cache; clock: Clock }, options: WindowO
     generator: (request, _server, derived: { ctx: Context }) => {
       const { ctx } = derived;
       if (typeof by === "function") return by(ctx, request);
-      return by === "user" && ctx.caller.userId ? ctx.caller.userId : (ctx.ip ?? "unknown");
+      return by === "user" && ctx.caller.userId ? ctx.caller.userId : countedAddress(ctx.ip ?? "unknown");
     },
   }) as unknown as (app: Elysia) => Elysia;
 }

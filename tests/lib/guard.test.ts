@@ -1,7 +1,15 @@
 // The outbound guard's judgement: hostile addresses in every spelling, and what may pass.
 
 import { describe, expect, test } from "bun:test";
-import { isPublicUnicast, isWithin, parseAddress, parseNetwork } from "../../src/lib/guard/address.ts";
+import {
+  canonicalAddress,
+  isBlock,
+  isInside,
+  isPublicUnicast,
+  isWithin,
+  parseAddress,
+  parseNetwork,
+} from "../../src/lib/guard/address.ts";
 import { judgeAddresses, judgeUrl, normalHost, parseExceptions } from "../../src/lib/guard/index.ts";
 
 const none = parseExceptions([]).exceptions;
@@ -399,6 +407,42 @@ describe("addresses", () => {
     expect(within("2001:db8:ffff::", "2001:db8::/32")).toBe(true);
     expect(within("2001:db9::", "2001:db8::/32")).toBe(false);
     expect(within("::1", "0.0.0.0/0")).toBe(false);
+  });
+
+  test("texts are judged against blocks as texts; only an IPv4-mapped address counts as IPv4", () => {
+    const cases: [string, string, boolean][] = [
+      ["10.1.2.3", "10.0.0.0/8", true],
+      ["::ffff:10.1.2.3", "10.0.0.0/8", true],
+      ["::FFFF:0a01:0203", "10.1.2.3", true],
+      ["2002:0a01:0203::1", "10.0.0.0/8", false],
+      ["64:ff9b::10.1.2.3", "10.0.0.0/8", false],
+      ["2001:db8::1", "2001:db8::/32", true],
+      ["unknown", "0.0.0.0/0", false],
+      ["10.1.2.3", "everywhere", false],
+    ];
+    for (const [address, block, inside] of cases)
+      expect([address, block, isInside(address, block)]).toEqual([address, block, inside]);
+    for (const block of ["10.0.0.0/8", "10.0.0.1", "2001:db8::/32", "::1"])
+      expect([block, isBlock(block)]).toEqual([block, true]);
+    for (const block of ["", "10.0.0.0/33", "10.0.0/8", "::/129", "10.0.0.0/8/8", "10.0.0.0/", "example.org"])
+      expect([block, isBlock(block)]).toEqual([block, false]);
+  });
+
+  test("have one canonical text", () => {
+    const forms: [string, string | null][] = [
+      ["192.0.2.1", "192.0.2.1"],
+      ["::ffff:192.0.2.1", "192.0.2.1"],
+      ["::FFFF:C000:201", "192.0.2.1"],
+      ["2001:DB8:0:0:1:0:0:1", "2001:db8::1:0:0:1"],
+      ["2001:0db8::0001", "2001:db8::1"],
+      ["fe80::1%eth0", "fe80::1"],
+      ["::", "::"],
+      ["::1.2.3.4", "::102:304"],
+      ["192.0.2.01", null],
+      ["spoofed", null],
+      ["", null],
+    ];
+    for (const [text, form] of forms) expect([text, canonicalAddress(text)]).toEqual([text, form]);
   });
 
   test("public unicast is refused for every block's first and last address", () => {

@@ -11,7 +11,7 @@ import type { Permissions } from "../../core/permissions/index.ts";
 import { covers, expandPermissions } from "../../core/permissions/words.ts";
 import type { Cache, MaybePromise } from "../../engines/cache/index.ts";
 import type { DatabaseEngine } from "../../engines/database/index.ts";
-import { isInside } from "../../lib/cidr/index.ts";
+import { isInside } from "../../lib/guard/address.ts";
 import { sha256Hex } from "../../lib/ids/index.ts";
 import { apiKeys, sessions, users, type SessionRow } from "./model.ts";
 import type { SecuritySettingsStore } from "./settings.ts";

@@ -9,7 +9,7 @@ import { holds, requireUser, type Context } from "../../core/context.ts";
 import { conflict, forbidden, invalid, notFound } from "../../core/errors.ts";
 import { canonicalPermission, covers } from "../../core/permissions/words.ts";
 import type { DatabaseEngine } from "../../engines/database/index.ts";
-import { isBlock } from "../../lib/cidr/index.ts";
+import { isBlock } from "../../lib/guard/address.ts";
 import { isUuid, sha256Hex, uuidv7 } from "../../lib/ids/index.ts";
 import type { UserAuthenticator } from "./authenticator.ts";
 import { apiKeys, users, type ApiKeyRow } from "./model.ts";

@@ -1,4 +1,4 @@
-// IP addresses as bytes: text to bytes, networks in CIDR notation, and which addresses are public unicast.
+// IP addresses as bytes: text to bytes and back, networks in CIDR notation, and which addresses are public unicast.
 
 /** 4 or 16 bytes in network order. */
 export type Address = Uint8Array;
@@ -44,7 +44,7 @@ function parseIpv6(text: string): Address | null {
 /** The bytes of an address in its standard text form, also with a zone (`fe80::1%eth0`); null for anything else. */
 export function parseAddress(text: string): Address | null {
   if (!text.includes(":")) return parseIpv4(text);
-  return parseIpv6(text.replace(/%.*$/s, ""));
+  return parseIpv6(zoneless(text));
 }
 
 /** `10.0.0.0/8`, `fd00::/8`, or one address alone; null for anything else. */
@@ -65,6 +65,43 @@ export function isWithin(address: Address, { address: network, prefixBits }: Net
     const mask = (0xff << (8 - bits)) & 0xff;
     return (byte & mask) === ((address[at] ?? 0) & mask);
   });
+}
+
+/** True for `10.0.0.0/8`, `2001:db8::/32` or one address alone. */
+export function isBlock(text: string): boolean {
+  return parseNetwork(text) !== null;
+}
+
+/**
+ * True if `address` lies in `block`, both as text; false for what is neither. An IPv4-mapped address counts as IPv4;
+ * one of 6to4 or NAT64 does not, because whoever sends from it need not own the IPv4 address inside.
+ */
+export function isInside(address: string, block: string): boolean {
+  const parsed = parseAddress(address);
+  const network = parseNetwork(block);
+  if (parsed === null || network === null) return false;
+  return isWithin(parsed, network) || isWithin(unmapped(parsed), network);
+}
+
+/** The IPv4 address inside of an IPv4-mapped one (RFC 4291, 2.5.5.2); others as they are. */
+function unmapped(address: Address): Address {
+  const isMapped = address.length === 16 && address.every((byte, at) => at > 11 || byte === (at < 10 ? 0 : 0xff));
+  return isMapped ? address.slice(12) : address;
+}
+
+/**
+ * The one text of an address (RFC 5952), an IPv4-mapped one as IPv4, without a zone; null for what is no address.
+ */
+export function canonicalAddress(text: string): string | null {
+  const parsed = parseAddress(text);
+  if (parsed === null) return null;
+  const plain = unmapped(parsed);
+  // The URL parser serialises by RFC 5952.
+  return plain.length === 4 ? plain.join(".") : new URL(`http://[${zoneless(text)}]/`).hostname.slice(1, -1);
+}
+
+function zoneless(text: string): string {
+  return text.replace(/%.*$/s, "");
 }
 
 function networks(...texts: string[]): Network[] {
