@@ -6,6 +6,7 @@ import type { Context } from "../../core/context.ts";
 import { notFound } from "../../core/errors.ts";
 import { enveloped, ok } from "../../http/envelope.ts";
 import { kernel } from "../../http/failures.ts";
+import type { IdempotentHooks } from "../../http/idempotent.ts";
 import { mark } from "../../http/mark.ts";
 import { listOf, listQuery } from "../../http/paging.ts";
 import { sha256Hex } from "../../lib/ids/index.ts";
@@ -22,6 +23,7 @@ export interface BotRoutesDeps {
   settings: BotSettings;
   memory: MemoryService;
   sessions: SessionContexts;
+  idempotent: IdempotentHooks;
 }
 
 const TAG = "Bots";
@@ -88,6 +90,7 @@ export function botRoutes(deps: BotRoutesDeps) {
     return ok(made);
   };
   const createRoute = {
+    ...deps.idempotent,
     body: schema.NewBot,
     response: { 201: enveloped(schema.Bot) },
     detail: mark({

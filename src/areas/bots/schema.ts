@@ -1,12 +1,11 @@
 // Shapes of the bots area on the wire (contract bots.md and admin.md).
 
 import { t } from "elysia";
+import { Moment, nullable, oneOf } from "../../http/schema.ts";
 
-const nullable = <T extends Parameters<typeof t.Union>[0][number]>(schema: T) => t.Union([schema, t.Null()]);
-const Moment = t.String({ format: "date-time", description: "RFC 3339, UTC" });
-const Visibility = t.UnionEnum(["organization", "public", "private", "admin"]);
-const Status = t.UnionEnum(["active", "inactive", "restarting", "error"]);
-const AnswerMode = t.UnionEnum(["direct", "document", "tool", "chart"]);
+const Visibility = oneOf(["organization", "public", "private", "admin"]);
+const Status = oneOf(["active", "inactive", "restarting", "error"]);
+const AnswerMode = oneOf(["direct", "document", "tool", "chart"]);
 const Language = t.String({ pattern: "^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", description: "BCP 47" });
 const Names = t.Array(t.String({ minLength: 1, maxLength: 200 }), { maxItems: 1000 });
 
@@ -77,7 +76,7 @@ export const Bot = t.Composite([
         file: t.String(),
         line: nullable(t.Integer()),
         column: nullable(t.Integer()),
-        severity: t.UnionEnum(["error", "warning"]),
+        severity: oneOf(["error", "warning"]),
         message: t.String(),
       }),
     ),
@@ -86,7 +85,7 @@ export const Bot = t.Composite([
       t.Object({
         at: t.String(),
         by: nullable(t.String()),
-        result: t.UnionEnum(["ok", "failed"]),
+        result: oneOf(["ok", "failed"]),
         duration_ms: t.Number(),
       }),
     ),
@@ -140,17 +139,17 @@ export const NewBot = t.Object({
 export const ChangedBot = t.Object({
   name: t.Optional(t.String({ maxLength: 100 })),
   ...botInput,
-  status: t.Optional(t.UnionEnum(["active", "inactive"])),
+  status: t.Optional(oneOf(["active", "inactive"])),
 });
 export const Removal = t.Object({
   confirm: t.Optional(t.String({ maxLength: 100, description: "the bot's name" })),
-  conversations: t.Optional(t.UnionEnum(["keep", "delete"])),
+  conversations: t.Optional(oneOf(["keep", "delete"])),
 });
 
 export const Setting = t.Object({
   name: t.String(),
   value: t.Union([t.String(), t.Number(), t.Boolean(), t.Array(t.String()), t.Null()]),
-  source: t.UnionEnum(["default", "package", "override"]),
+  source: oneOf(["default", "package", "override"]),
   secret: t.Boolean(),
 });
 export const Settings = t.Object({ settings: t.Array(Setting) });
@@ -159,7 +158,7 @@ export const SettingRef = t.Object({
   key: t.String({ minLength: 1, maxLength: 200 }),
 });
 
-export const MemoryKind = t.UnionEnum(["preference", "fact", "context"]);
+export const MemoryKind = oneOf(["preference", "fact", "context"]);
 export const MemoryEntry = t.Object({
   key: t.String(),
   value: t.Unknown({ description: "any JSON" }),
