@@ -8,6 +8,7 @@ import { loadConfig } from "../src/config.ts";
 import { systemClock } from "../src/core/clock.ts";
 import { silentLog } from "../src/core/log.ts";
 import { openEngines, openServer } from "../src/commands/serve.ts";
+import { startPostgres } from "./support/postgres.ts";
 import { redisMissing, startRedis } from "./support/redis.ts";
 
 // Each test starts programs, some of them a database.
@@ -226,6 +227,36 @@ describe("beside a running server", () => {
     const after = await botserver(["doctor", "--health"], env);
     expect(after).toEqual({ status: 1, out: `not answering on port ${server.port}\n`, err: "" });
   });
+});
+
+describe("on a PostgreSQL", () => {
+  test("a second start on the data folder names the first one's process; an admin can be made beside it", async () => {
+    const postgres = await startPostgres();
+    if (!postgres) return;
+    const DATA_DIR = join(folder, "postgres");
+    const shared = { DATA_DIR, DATABASE_URL: await postgres.database("lock"), SECRET_KEY: "k".repeat(32) };
+    const config = loadConfig({ ...shared, PORT: "0", HOST: "127.0.0.1" }, folder);
+    try {
+      const server = await openServer(config, { log: silentLog });
+      try {
+        const second = await botserver(["serve"], { ...shared, PORT: "0", HOST: "127.0.0.1" });
+        expect({ status: second.status, out: second.out }).toEqual({ status: 1, out: "" });
+        expect(second.err).toContain(`process ${process.pid}`);
+        const made = await botserver(
+          ["admin", "create", "--email", "way.in@example.org", "--password-stdin"],
+          shared,
+          "a way back into it\n",
+        );
+        expect(made).toEqual({ status: 0, out: "way.in@example.org is a new admin.\n", err: "" });
+      } finally {
+        await server.stop(1000);
+      }
+      const again = await openServer(config, { log: silentLog });
+      await again.stop(1000);
+    } finally {
+      await postgres.stop();
+    }
+  }, 60_000);
 });
 
 describe("admin create", () => {
