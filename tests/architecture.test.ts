@@ -2,7 +2,7 @@
 // how files are named and begin, how handlers are written, what every route says of itself.
 
 import { describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join, posix, resolve } from "node:path";
 import { appWithoutEngines } from "../src/commands/openapi.ts";
 import { loadConfig } from "../src/config.ts";
@@ -344,6 +344,16 @@ describe("routes", () => {
     ])
       expect({ text, hit: BAD_FORMS.some(([, pattern]) => pattern.test(text)) }).toEqual({ text, hit: false });
   });
+});
+
+test("the root holds what the layout lists and nothing else", () => {
+  const listed =
+    "src tests drizzle examples package.json bunfig.toml tsconfig.json Dockerfile fly.toml compose.yaml README.md LICENSE bun.lock";
+  const madeHere = /^(node_modules|dist|data|.*\.log)$/;
+  const strange = readdirSync(ROOT).filter(
+    (name) => !name.startsWith(".") && !madeHere.test(name) && !listed.split(" ").includes(name),
+  );
+  expect(strange).toEqual([]);
 });
 
 test("tests lie where the thing tested lies", () => {

@@ -120,6 +120,12 @@ ${commandList(Object.entries(COMMANDS))}
 `;
 }
 
+/** The commands as a Markdown table. */
+export function commandTable(): string {
+  const rows = Object.values(COMMANDS).map(({ usage, summary }) => `| \`${usage}\` | ${summary} |`);
+  return `| command | does |\n|---|---|\n${rows.join("\n")}`;
+}
+
 function commandList(commands: [string, CommandText][]): string {
   return commands.map(([, { usage, summary }]) => `  ${usage.padEnd(52)} ${summary}`).join("\n");
 }
