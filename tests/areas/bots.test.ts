@@ -704,7 +704,10 @@ describe("memory", () => {
     const entry = people.all().find((one) => one.area === "bots");
     expect(entry?.tables).toContain("bot_memory");
     expect(JSON.stringify(await entry?.export(engine.db, other.userId))).toContain('"cat"');
+    const { name } = await makeBot({ visibility: "public", allowed_users: [other.userId] }, botManager.token);
     await engine.transaction(async (tx) => entry?.erase(tx, other.userId));
+    // The bot that was open to this person only is not open to everybody now.
+    expect((await call("GET", `/bots/${name}`, { token: member.token })).status).toBe(404);
     expect((await call("GET", "/memory/pet", { token: other.token })).status).toBe(404);
   });
 });

@@ -23,6 +23,7 @@ import type { AnsweringKnowledge } from "./knowledge.ts";
 import { memoryService } from "./memory.ts";
 import type { OperatorModels } from "./models.ts";
 import { botModels } from "./models.ts";
+import { registerBots } from "./people.ts";
 import { botResponder } from "./responder.ts";
 import { botService } from "./service.ts";
 import type { ConversationDoor } from "./session.ts";
@@ -102,12 +103,7 @@ export function openBots(deps: BotsDeps) {
   });
   const background = botJobs({ engine, jobs, log, bots, erasers: deps.erasers });
 
-  deps.people.register({
-    area: "bots",
-    tables: ["bot_memory"],
-    export: async (db, userId) => ({ memory: await memory.exportOf(db, userId) }),
-    erase: (tx, userId) => memory.eraseOf(tx, userId),
-  });
+  registerBots(deps.people, memory);
 
   return {
     directory,

@@ -496,7 +496,7 @@ export function botResponder(deps: {
             circumstances.rules,
           );
         }
-        summaries.after({ bot, state, conversation, messages: [...earlier, input.message] });
+        if (!signal.aborted) summaries.after({ bot, state, conversation, messages: [...earlier, input.message] });
         return answer;
       } catch (error) {
         signal.throwIfAborted();
@@ -511,29 +511,19 @@ export function botResponder(deps: {
 
   async function respond(input: RespondInput): Promise<Reply> {
     const turn = await prepare(input);
-    // What another instance had shown before it died is dropped.
-    if (input.attempt > 1) input.emit.reset("");
-    if (turn.question === "") {
-      const answer = noAnswer(turn, [], { answer_mode: "quoted" });
-      input.emit.delta(answer.content);
-      return answer;
-    }
-    input.emit.typing(true);
-    try {
-      const choices = models.order(turn.bot.config, turn.state.model);
-      let answer: Reply;
-      if (choices.length > 0) answer = await fromModels(turn, choices);
-      else {
-        const { passages, degraded } = await find(turn);
-        answer = await quoted(turn, passages, degraded);
-      }
-      // Streamed answers have been shown piece by piece; all others are one piece.
-      if (answer.metadata["answer_mode"] !== "model" || answer.metadata["no_answer"]) input.emit.delta(answer.content);
-      await offer(input, turn.state, answer.suggestions);
-      return answer;
-    } finally {
-      input.emit.typing(false);
-    }
+    const answer = await answerOf(turn);
+    // Streamed answers have been shown piece by piece; all others are one piece.
+    if (answer.metadata["answer_mode"] !== "model" || answer.metadata["no_answer"]) input.emit.delta(answer.content);
+    await offer(input, turn.state, answer.suggestions);
+    return answer;
+  }
+
+  async function answerOf(turn: Turn): Promise<Reply> {
+    if (turn.question === "") return noAnswer(turn, [], { answer_mode: "quoted" });
+    const choices = models.order(turn.bot.config, turn.state.model);
+    if (choices.length > 0) return fromModels(turn, choices);
+    const { passages, degraded } = await find(turn);
+    return quoted(turn, passages, degraded);
   }
 
   return {
