@@ -10,6 +10,7 @@ import { systemClock } from "../core/clock.ts";
 import { silentLog } from "../core/log.ts";
 import { openCache } from "../engines/cache/open.ts";
 import { FolderLocked } from "../engines/database/folder.ts";
+import { openEmbedding } from "../engines/embedding/open.ts";
 import { openModel } from "../engines/model/open.ts";
 import { openObjects } from "../engines/objects/open.ts";
 import { readOptions } from "./help.ts";
@@ -91,7 +92,7 @@ function checks(config: Config): Check[] {
     vectors === "off"
       ? { name: "vectors", uses: "switched off", probe: null }
       : at("vectors", vectors === "qdrant" ? qdrantUrl : null, "embedded", (url) => qdrant(url, config.qdrantApiKey)),
-    reach("embeddings", embeddingUrl, "lexical-v1, built in"),
+    at("embeddings", embeddingUrl, "lexical-v1, built in", (url) => embeddings(config, url)),
     at("model", llmUrl, "answers are quoted", (url) => model(config, url)),
     at("sign-in by OpenID", oidcIssuer, "not configured", discovery),
     reach("mail (SMTP)", config.smtpUrl, "local mailbox only"),
@@ -180,6 +181,17 @@ async function model(config: Config, url: string): Promise<Finding> {
   const { llmApiKey: apiKey, llmModel, llmTimeoutSeconds } = config;
   const { latencyMs } = await openModel({ url, apiKey, model: llmModel, timeoutMs: llmTimeoutSeconds * 1000 }).ping();
   return { latencyMs, detail: llmModel ?? "its first model" };
+}
+
+async function embeddings(config: Config, url: string): Promise<Finding> {
+  const { embeddingApiKey: apiKey, embeddingModel, embeddingDimensions } = config;
+  const engine = openEmbedding({ url, apiKey, model: embeddingModel ?? "", dimensions: embeddingDimensions });
+  try {
+    const { latencyMs } = await engine.ping();
+    return { latencyMs, detail: `${engine.model}, ${engine.dimensions ?? "?"} dimensions` };
+  } finally {
+    await engine.close();
+  }
 }
 
 async function discovery(issuer: string): Promise<Finding> {
