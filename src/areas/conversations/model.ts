@@ -246,6 +246,8 @@ export const chatTokens = pgTable(
       .notNull()
       .references(() => conversations.id, { onDelete: "cascade" }),
     createdAt: moment().notNull(),
+    /** Kept after its end, so that claiming twice is told apart from a wrong token. */
+    endedAt: moment(),
   },
   (table) => [index("chat_tokens_conversation").on(table.conversationId)],
 );

@@ -1,8 +1,9 @@
 // What conversations ask of the areas that stand behind them: the bots that exist and who may use them, and how
 // a message is answered. Types only; the bots area implements them, app.ts hands them in.
 
-import type { Context } from "../../core/context.ts";
+import type { Caller, Context } from "../../core/context.ts";
 import type { ErrorCode } from "../../core/errors.ts";
+import type { MaybePromise } from "../../engines/cache/index.ts";
 import type { Database } from "../../engines/database/index.ts";
 
 export type Channel =
@@ -192,7 +193,7 @@ export interface BotDirectory {
   access(ctx: Context, bot: ChatBot): Promise<"allowed" | "forbidden" | "unknown">;
 }
 
-/** A conversation's row, for those who keep something about it in the same transaction. */
+/** A change of a conversation, for those who keep something about it in the same transaction. */
 export interface ConversationEvent {
   conversation: TurnConversation;
   /** Transaction of the change itself. */
@@ -202,8 +203,8 @@ export interface ConversationEvent {
 
 /** Areas that keep something about conversations: attendance, dialogs, memory, channels. */
 export interface ConversationListener {
-  /** A message that goes to or comes from a person who attends (`handler` human, or sender `attendant`). */
-  attended?(event: ConversationEvent, message: StoredMessage): Promise<void>;
+  /** After commit: a message that goes to or comes from a person who attends (`handler` human, or sender `attendant`). */
+  attended?(conversation: TurnConversation, message: StoredMessage): Promise<void>;
   /** It is being closed: waiting dialog runs end as `cancelled`, queue items as `abandoned`. */
   closing?(event: ConversationEvent, reason: "user" | "bot" | "attendant" | "idle" | "admin"): Promise<void>;
   /** It and all that was kept about it is being erased. */
@@ -222,4 +223,36 @@ export interface Attendance {
   state(
     conversationId: string,
   ): Promise<{ queuePosition: number | null; attendant: { id: string; name: string } | null }>;
+}
+
+/** Sign-in as conversations need it: who is behind a proof that was checked earlier, as of now. */
+export interface CallerSource {
+  /**
+   * The caller with the rights held now; null when the session or key has ended or the account is not active.
+   * Synchronous while it is fresh in memory: sockets ask with every message.
+   */
+  callerOf(proof: CallerProof): MaybePromise<Caller | null>;
+}
+
+export type CallerProof =
+  | { kind: "session"; userId: string; sessionId: string }
+  | { kind: "api_key"; userId: string; keyId: string }
+  /** For a turn that outlives its request: the person with all their rights, whatever they signed in with. */
+  | { kind: "user"; userId: string };
+
+/** The sign-in sessions of the users area, where routes of both meet (`/session`). */
+export interface SignInSessions {
+  /** The caller's own sign-in session as its area shows it; null without one (API keys). */
+  view(ctx: Context): Promise<Record<string, unknown> | null>;
+  /** The bot that was last chosen for it. */
+  botOf(sessionId: string): Promise<string | null>;
+  chooseBot(ctx: Context, botId: string): Promise<void>;
+  /** Ends one of the caller's own sessions; false if it is no session of theirs. */
+  end(ctx: Context, sessionId: string): Promise<boolean>;
+}
+
+/** Looks into uploads. */
+export interface Scanner {
+  /** Name of what was found, or null. Throws `unavailable` when it is configured and does not answer. */
+  scan(body: ReadableStream<Uint8Array>): Promise<string | null>;
 }

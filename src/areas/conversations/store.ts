@@ -95,6 +95,8 @@ export interface TurnEnd {
   attempt: number;
   instanceId: string;
   state: Exclude<TurnState, "waiting" | "running">;
+  /** What becomes of the user's message. */
+  messageStatus: MessageStatus;
   failure: TurnFailure | null;
   at: Date;
   /** The answer, where there is one. */
@@ -419,14 +421,14 @@ export async function sayMessage(
   return row ? { seq: row.last_seq, userId: row.user_id } : null;
 }
 
-// $1 turn, $2 attempt, $3 instance, $4 state, $5 failure, $6 time
+// $1 turn, $2 attempt, $3 instance, $4 state, $5 failure, $6 time, $7 status of the user's message
 const END_TURN = `t as (
   update turns set state = $4, failure = $5::jsonb, ended_at = $6, lease_owner = null, lease_until = null
   where id = $1 and attempt = $2 and lease_owner = $3 and state = 'running'
   returning conversation_id, kind, message_id, supersedes
 )`;
 const END_STATUS = `, u as (
-  update messages set status = $4, changed_seq = c.last_seq, changed_at = $6
+  update messages set status = $7, changed_seq = c.last_seq, changed_at = $6
   from t, c where t.kind = 'message' and messages.id = t.message_id and messages.deleted_at is null
 )`;
 const END_RESULT =
@@ -437,12 +439,12 @@ const END_SILENT = `with ${END_TURN}, c as (
   returning conversations.id, user_id, last_seq, open_turns, handler
 )${END_STATUS}${END_RESULT}`;
 
-// $7 last message, $8 day, $9 expiry, $10 event, then the message.
-const END_ANSWERED = `with i as materialized (select $10::uuid as event_id, ${asParameters(11)}), ${END_TURN}, c as (
+// $8 last message, $9 day, $10 expiry, $11 event, then the message.
+const END_ANSWERED = `with i as materialized (select $11::uuid as event_id, ${asParameters(12)}), ${END_TURN}, c as (
   update conversations set open_turns = greatest(open_turns - 1, 0), last_seq = last_seq + 1,
-    message_count = message_count + 1, unread_count = unread_count + 1, last_message = $7, last_activity = $6,
-    activity_day = $8, span_open = true,
-    expires_at = case when user_id is null and channel = 'web' then $9::timestamptz end
+    message_count = message_count + 1, unread_count = unread_count + 1, last_message = $8, last_activity = $6,
+    activity_day = $9, span_open = true,
+    expires_at = case when user_id is null and channel = 'web' then $10::timestamptz end
   from t where conversations.id = t.conversation_id
   returning conversations.id, bot_id, user_id, channel, last_seq, open_turns, handler
 ), m as (
@@ -457,7 +459,15 @@ const SUPERSEDE = `, s as (
 /** Ends a running turn and stores its answer. Null: the turn is no longer this attempt's, and nothing was stored. */
 export async function endTurn(on: DatabaseEngine | Database, end: TurnEnd): Promise<Ended | null> {
   const { answer } = end;
-  const values: unknown[] = [end.turnId, end.attempt, end.instanceId, end.state, json(end.failure), end.at];
+  const values: unknown[] = [
+    end.turnId,
+    end.attempt,
+    end.instanceId,
+    end.state,
+    json(end.failure),
+    end.at,
+    end.messageStatus,
+  ];
   let text = END_SILENT;
   if (answer) {
     text = END_ANSWERED + (end.kind === "regenerate" ? SUPERSEDE : "") + optional(answer) + END_RESULT;
