@@ -88,6 +88,8 @@ export const kbDocuments = pgTable(
     /** Folder inside the collection without slashes at its ends; empty for the top. */
     path: text("path").notNull().default(""),
     title: text("title").notNull(),
+    /** Given by somebody: a title found in the document does not replace it. */
+    isTitleGiven: boolean("is_title_given").notNull().default(false),
     mime: text("mime").notNull(),
     bytes: bigint("bytes", { mode: "number" }).notNull(),
     sha256: text("sha256").notNull(),
@@ -248,8 +250,10 @@ export const kbJobs = pgTable(
   {
     /** The id that the jobs engine gave. */
     id: text("id").primaryKey(),
-    botId: uuid("bot_id").notNull(),
-    collectionId: uuid("collection_id").references(() => kbCollections.id, { onDelete: "set null" }),
+    /** Null: all bots. */
+    botId: uuid("bot_id"),
+    /** Null: all collections of the bot. */
+    collectionId: uuid("collection_id").references(() => kbCollections.id, { onDelete: "cascade" }),
     kind: text("kind").$type<"ingest" | "reindex">().notNull(),
     createdBy: uuid("created_by"),
     createdAt: moment("created_at").notNull().defaultNow(),
