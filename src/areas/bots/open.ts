@@ -20,6 +20,7 @@ import { botsDirectory } from "./directory.ts";
 import type { BotEraser } from "./jobs.ts";
 import { botJobs } from "./jobs.ts";
 import type { AnsweringKnowledge } from "./knowledge.ts";
+import { knowledgeDoor } from "./knowledge-door.ts";
 import { memoryService } from "./memory.ts";
 import type { OperatorModels } from "./models.ts";
 import { botModels } from "./models.ts";
@@ -108,6 +109,7 @@ export function openBots(deps: BotsDeps) {
   return {
     directory,
     chat: chatDirectory(directory),
+    forKnowledge: knowledgeDoor(directory),
     bots,
     settings,
     memory,
