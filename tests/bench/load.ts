@@ -51,3 +51,4 @@ await Bun.sleep(50);
 for (const socket of sockets) socket.end();
 process.stdout.write(`${JSON.stringify({ done, faults })}\n`);
 process.exit(0);
+export {};

@@ -7,7 +7,7 @@ import { startTestServer } from "../support/server.ts";
 const { call, url } = await startTestServer();
 
 test("the OpenAPI document is valid by an independent validator", async () => {
-  const document = (await (await fetch(`${url}/docs/json`)).json()) as object;
+  const document = (await (await fetch(`${url}/docs/json`)).json()) as Record<string, unknown>;
   const result = await new Validator().validate(document);
   expect(result.errors ?? []).toEqual([]);
   expect(result.valid).toBe(true);
