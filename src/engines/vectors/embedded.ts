@@ -113,6 +113,13 @@ export function embeddedIndex(options: EmbeddedOptions): VectorIndex {
       if (!("fingerprint" in answer)) throw new Error("the index worker answered something else");
       return answer.fingerprint;
     },
+    terms: async (collections, words) => {
+      await ensureAll(collections);
+      const collectionIds = collections.map(({ id }) => id);
+      const answer = await worker.ask({ type: "terms", collectionIds, words });
+      if (!("terms" in answer)) throw new Error("the index worker answered something else");
+      return answer.terms;
+    },
     changed: async (collectionIds) => {
       const states = await source.collections(collectionIds);
       const present = new Set(states.map(({ id }) => id));

@@ -76,6 +76,14 @@ export interface PassageHits {
   languages: Language[];
 }
 
+/** How common words are in some collections. */
+export interface TermFigures {
+  /** All passages there, whoever may see them. */
+  passages: number;
+  /** Passages with any variant of each word, in the order asked. */
+  holders: number[];
+}
+
 export interface CollectionFigures {
   id: string;
   passages: number;
@@ -96,6 +104,8 @@ export interface VectorIndex {
    * Throws `unavailable("vectors")`.
    */
   fingerprint(collections: PassageQuery["collections"], reader: Reader): Promise<string>;
+  /** How many passages hold each word, given by its variants. Throws `unavailable("vectors")`. */
+  terms(collections: PassageQuery["collections"], words: readonly (readonly string[])[]): Promise<TermFigures>;
   /** Told after a commit that changed these collections; other instances learn by the `seq` that their queries carry. */
   changed(collectionIds: readonly string[]): Promise<void>;
   /** What is held of these collections; those not loaded yet are left out. */

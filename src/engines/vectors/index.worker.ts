@@ -28,6 +28,8 @@ function answer(message: ToIndexWorker): FromIndexWorker {
       return { id, hits: memory.search(message.query) };
     case "fingerprint":
       return { id, fingerprint: memory.fingerprint(message.collectionIds, message.reader) };
+    case "terms":
+      return { id, terms: memory.terms(message.collectionIds, message.words) };
     case "figures":
       return { id, figures: memory.figures(message.collectionIds) };
   }

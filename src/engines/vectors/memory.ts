@@ -13,6 +13,7 @@ import type {
   PassageQuery,
   Reader,
   Rights,
+  TermFigures,
 } from "./index.ts";
 import type { LoadCommit, LoadedPassage, LoadPage } from "./messages.ts";
 import { Dictionary, loosePassage, Postings, SLOTS_MAX } from "./postings.ts";
@@ -477,6 +478,17 @@ export class PassageMemory {
       return `${admissions[number]}${rights ? rightsKey(rights) : ""}`;
     });
     return sha256Hex(parts.toSorted().join("\n"));
+  }
+
+  /** How many passages of the collections hold each word, given by its variants. */
+  terms(collectionIds: readonly string[], words: readonly (readonly string[])[]): TermFigures {
+    const collections = this.#collectionsOf(collectionIds);
+    const holders = words.map((variants) => {
+      const slots = this.#holders(variants, collections);
+      for (const slot of slots) this.#frequencies[slot] = 0;
+      return slots.length;
+    });
+    return { passages: collections.reduce((sum, { passages }) => sum + passages, 0), holders };
   }
 
   figures(collectionIds: readonly string[]): CollectionFigures[] {

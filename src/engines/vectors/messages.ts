@@ -8,6 +8,7 @@ import type {
   PassageQuery,
   Reader,
   StoredPassage,
+  TermFigures,
 } from "./index.ts";
 
 /** A passage without its vector, which travels with those of its page in one buffer. */
@@ -39,6 +40,7 @@ export type ToIndexWorker =
   | { id: number; type: "held"; documents: readonly { id: string; version: number }[] }
   | { id: number; type: "search"; query: PassageQuery }
   | { id: number; type: "fingerprint"; collectionIds: readonly string[]; reader: Reader }
+  | { id: number; type: "terms"; collectionIds: readonly string[]; words: readonly (readonly string[])[] }
   | { id: number; type: "figures"; collectionIds: readonly string[] };
 
 export type FromIndexWorker =
@@ -46,5 +48,6 @@ export type FromIndexWorker =
   | { id: number; held: string[] }
   | { id: number; hits: PassageHits }
   | { id: number; fingerprint: string }
+  | { id: number; terms: TermFigures }
   | { id: number; figures: CollectionFigures[] }
   | { id: number; fault: string };
