@@ -94,6 +94,7 @@ describe("values", () => {
   const good: [string, string, keyof Config, unknown][] = [
     ["PORT", "0", "port", 0],
     ["HOST", "::1", "host", "::1"],
+    ["HOST", "[::1]", "host", "::1"],
     ["DATA_DIR", "../d", "dataDir", join(folder, "../d")],
     ["PUBLIC_URL", "https://bots.example.org/", "publicUrl", "https://bots.example.org"],
     ["MAX_BODY_BYTES", "2 MiB", "maxBodyBytes", 2097152],

@@ -211,7 +211,10 @@ const HOST_NAME = /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9
 /** A host name or an IP address. */
 export const host: Kind<string> = {
   expected: "a host name or an IP address",
-  parse: (value) => (isIP(value.replace(/^\[(.*)\]$/, "$1")) || HOST_NAME.test(value) ? value : undefined),
+  parse: (value) => {
+    const bare = value.replace(/^\[(.*)\]$/, "$1");
+    return isIP(bare) || HOST_NAME.test(bare) ? bare : undefined;
+  },
 };
 
 /** A host name, an IP address or a range of addresses (`10.0.0.0/8`). */
