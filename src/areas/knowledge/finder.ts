@@ -8,8 +8,9 @@ import type { Reader } from "../../engines/vectors/index.ts";
 import { isUuid } from "../../lib/ids/index.ts";
 import { maySee, type EffectiveAccess } from "./access.ts";
 import type { BotsDoor, KnowledgeBot } from "./doors.ts";
+import { admittedDocuments } from "./admitted.ts";
 import { kbCollections, kbDocuments, type CollectionRow, type DocumentRow } from "./model.ts";
-import { admittedDocuments, type Readers } from "./readers.ts";
+import type { Readers } from "./reader.ts";
 
 /** What makes a collection's name unique: case and a trailing `.gbkb` do not count. */
 export function collectionKey(name: string): string {
@@ -78,7 +79,7 @@ export function openFinder(deps: { database: DatabaseEngine; bots: BotsDoor; rea
     const ofBot = await bots.find(row.botId);
     if (!ofBot) throw notFound("collection");
     if (!holds(ctx.caller, "kb:write") && !(await bots.mayUse(ctx, ofBot.id))) throw notFound("collection");
-    const reader = await readers(ctx);
+    const reader = await readers.of(ctx);
     if (!(await mayKnow(ctx, row, reader))) throw notFound("collection");
     return { collection: row, bot: ofBot, reader };
   }
@@ -92,7 +93,7 @@ export function openFinder(deps: { database: DatabaseEngine; bots: BotsDoor; rea
       .where(eq(kbDocuments.id, id));
     const ofBot = row ? await bots.find(row.document.botId) : null;
     if (!row || !ofBot) throw notFound("document");
-    const reader = await readers(ctx);
+    const reader = await readers.of(ctx);
     const isKnown =
       holds(ctx.caller, "kb:write") || ((await bots.mayUse(ctx, ofBot.id)) && maySee(row.document, reader));
     if (!isKnown) throw notFound("document");

@@ -91,8 +91,9 @@ export const kbDocuments = pgTable(
     /** Given by somebody: a title found in the document does not replace it. */
     isTitleGiven: boolean("is_title_given").notNull().default(false),
     mime: text("mime").notNull(),
-    bytes: bigint("bytes", { mode: "number" }).notNull(),
-    sha256: text("sha256").notNull(),
+    bytes: bigint("bytes", { mode: "number" }).notNull().default(0),
+    /** Empty until the bytes are there. */
+    sha256: text("sha256").notNull().default(""),
     language: text("language"),
     status: text("status").$type<DocumentStatus>().notNull().default("pending"),
     errorCode: text("error_code"),
@@ -120,8 +121,10 @@ export const kbDocuments = pgTable(
     indexVisibility: text("index_visibility").$type<AccessLevel>().notNull().default("none"),
     /** The collection's `change_seq` when visible passages or access last changed. */
     changeSeq: bigint("change_seq", { mode: "number" }).notNull().default(0),
-    /** The newest bytes. */
-    blobId: text("blob_id").notNull(),
+    /** The newest bytes; null until they have been fetched from `source_url`. */
+    blobId: text("blob_id"),
+    /** The bytes are to be fetched from `source_url` before the next indexing. */
+    needsFetch: boolean("needs_fetch").notNull().default(false),
     /** Normalised text of the visible version, which passages' offsets refer to. */
     textBlobId: text("text_blob_id"),
     /** Bytes, extractor and chunk settings that the visible passages were made of; equal key: nothing to do. */

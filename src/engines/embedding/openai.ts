@@ -2,7 +2,7 @@
 // of what comes back are decided here; the package only speaks the protocol.
 
 import OpenAI from "openai";
-import { isAppError, unavailable } from "../../core/errors.ts";
+import { AppError, isAppError, unavailable } from "../../core/errors.ts";
 import type { Embedding, EmbeddingOptions } from "./index.ts";
 
 const BATCH_SIZE = 64;
@@ -139,7 +139,10 @@ export function openaiEmbedding(options: EmbeddingOptions): Embedding {
       dimensions ??= vector.length;
       return vector;
     } catch (error) {
-      throw unavailable("embeddings", error);
+      // Waiting does not cure it: `reason` tells jobs not to.
+      const fault = error instanceof Error ? error.message : "it is no vector";
+      const details = { service: "embeddings", reason: "bad_vectors" };
+      throw new AppError("SERVICE_UNAVAILABLE", `The embeddings are of no use: ${fault}.`, details, { cause: error });
     }
   }
 

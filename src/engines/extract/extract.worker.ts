@@ -46,6 +46,8 @@ async function run(request: ToExtractWorker): Promise<ExtractAnswer> {
     limits,
     pdfium: () => Bun.file(pdfiumPath).arrayBuffer(),
   });
+  const stage: FromExtractWorker = { type: "chunking" };
+  self.postMessage(stage);
   const normalised = normalise(extracted, limits);
   const { text } = normalised;
   const language = detectLanguage(text);

@@ -10,6 +10,8 @@ export interface ExtractRequest {
   name: string;
   chunkTokens: number;
   overlapTokens: number;
+  /** Told when the text is read and being cut. */
+  onChunking?: () => void;
 }
 
 /** A passage as a document is cut; offsets are UTF-16 units of the normalised text. */

@@ -25,6 +25,7 @@ export interface ExtractAnswer {
 }
 
 export type FromExtractWorker =
+  | { type: "chunking" }
   | { type: "done"; answer: ExtractAnswer }
   /** `spent`: the Worker's state cannot be trusted any more. */
   | { type: "failed"; code: FailureCode; message: string; spent: boolean };

@@ -91,6 +91,10 @@ export function openExtract(options: ExtractOptions): ExtractEngine {
     }, timeoutMs + GRACE_MS);
     slot.worker.onmessage = ({ data }: MessageEvent<FromExtractWorker>) => {
       if (slot.task !== task) return;
+      if (data.type === "chunking") {
+        task.request.onChunking?.();
+        return;
+      }
       if (slot.timer) clearTimeout(slot.timer);
       slot.task = null;
       if (data.type === "done") task.resolve(toDocument(data.answer));

@@ -33,7 +33,7 @@ export type FailureCode =
   | "unsupported_format"
   | "too_many_pages"
   | "text_too_long"
-  | "file_too_large"
+  | "fetch_failed"
   | "timeout";
 
 /** Why a document has no text; `message` is for its owner. */

@@ -1,36 +1,8 @@
-// The caller as passages and documents know one: roles, groups by id and name, or a bot's own identity.
+// A reader's rights over documents as an SQL condition.
 
-import { inArray, sql, type SQL } from "drizzle-orm";
-import type { Context } from "../../core/context.ts";
-import { groups } from "../../core/permissions/model.ts";
-import type { DatabaseEngine } from "../../engines/database/index.ts";
+import { sql, type SQL } from "drizzle-orm";
 import type { Reader } from "../../engines/vectors/index.ts";
 import { kbDocuments } from "./model.ts";
-
-/** Makes the reader of a context; asks the database for the names of the caller's groups. */
-export function openReaders({ database }: { database: DatabaseEngine }) {
-  return async ({ caller }: Context): Promise<Reader> => {
-    const nobody = { email: null, roles: [], groups: [] };
-    if (caller.kind === "system") {
-      // Maintenance passes all rules; a bot's schedules are an account of the bot's own id without roles and groups.
-      return { ...nobody, userId: caller.botId, isAdmin: caller.botId === null && caller.permissions.has("*") };
-    }
-    if (caller.userId === null) return { ...nobody, userId: null, isAdmin: false };
-    const ids = [...caller.groups];
-    const names = ids.length
-      ? await database.db.select({ name: groups.name }).from(groups).where(inArray(groups.id, ids))
-      : [];
-    return {
-      userId: caller.userId,
-      email: caller.email,
-      roles: [...caller.roles],
-      groups: [...ids, ...names.map(({ name }) => name)],
-      isAdmin: caller.roles.has("admin"),
-    };
-  };
-}
-
-export type Readers = ReturnType<typeof openReaders>;
 
 /** The rows of kb_documents that the reader may open (`access`) or know of (`title`), as a condition. */
 export function admittedDocuments(reader: Reader, what: "access" | "title"): SQL | undefined {
