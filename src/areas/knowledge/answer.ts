@@ -7,6 +7,7 @@ import type { Log } from "../../core/log.ts";
 import type { DatabaseEngine } from "../../engines/database/index.ts";
 import type { EmbeddingEngine } from "../../engines/embedding/index.ts";
 import type { Model } from "../../engines/model/index.ts";
+import type { Reader } from "../../engines/vectors/index.ts";
 import { randomToken } from "../../lib/ids/index.ts";
 import {
   countTokens,
@@ -18,9 +19,12 @@ import {
   type Language,
 } from "../../lib/text/index.ts";
 import type { AnsweringKnowledge, FoundPassage, KnowledgeScope } from "../bots/knowledge.ts";
+import { admittedDocuments } from "./admitted.ts";
 import { citedOf } from "./cited.ts";
+import { collectionKey } from "./finder.ts";
 import { kbChunks, kbDocuments } from "./model.ts";
 import { quoting } from "./quoting.ts";
+import type { Readers } from "./reader.ts";
 import type { FoundChunk, SearchInput, SearchResult, SearchScope, SearchService } from "./search.ts";
 
 /** A passage as answers use it; neighbours of one document are one. */
@@ -146,11 +150,12 @@ export function answerService(deps: {
   database: DatabaseEngine;
   search: SearchService;
   embedding: EmbeddingEngine;
+  readers: Readers;
   /** The bot's model; null without one. */
   modelFor: (botId: string) => Promise<Model | null>;
   log: Log;
 }) {
-  const { database, search, embedding, log } = deps;
+  const { database, search, embedding, readers, log } = deps;
 
   /** Where a passage was found: how rare a word is depends on it. */
   const foundIn = new WeakMap<FoundPassage, SearchScope>();
@@ -183,7 +188,7 @@ export function answerService(deps: {
     const scope = await search.scopeOf(ctx, { bot: botId });
     if (collections === "all") return scope;
     if (collections === "auto") return { ...scope, collections: scope.collections.filter(({ isAuto }) => isAuto) };
-    const wanted = new Set(collections.map((name) => search.nameKey(name)));
+    const wanted = new Set(collections.map(collectionKey));
     return { ...scope, collections: scope.collections.filter(({ nameKey }) => wanted.has(nameKey)) };
   }
 
@@ -221,7 +226,7 @@ export function answerService(deps: {
     if (searched.collections.length === 0 || limit <= 0) return [];
     const own = language.toLowerCase().split("-")[0] ?? language;
     const kept: string[] = [];
-    for (const candidate of await candidatesOf(searched, own)) {
+    for (const candidate of await candidatesOf(searched, own, await readers.of(ctx))) {
       if (kept.length === limit) break;
       if (kept.some((one) => fold(one) === fold(candidate))) continue;
       const { passages } = await knowledge.find(ctx, scope, candidate, new AbortController().signal);
@@ -235,13 +240,14 @@ export function answerService(deps: {
     return kept;
   }
 
-  async function candidatesOf({ collections }: SearchScope, language: string): Promise<string[]> {
+  async function candidatesOf({ collections }: SearchScope, language: string, reader: Reader): Promise<string[]> {
     const isInScope = and(
       inArray(
         kbDocuments.collectionId,
         collections.map(({ id }) => id),
       ),
       isNotNull(kbDocuments.visibleVersion),
+      admittedDocuments(reader, "access"),
       sql`(${kbDocuments.language} is null or ${kbDocuments.language} = ${language})`,
     );
     const asking = await database.db

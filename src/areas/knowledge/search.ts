@@ -7,12 +7,13 @@ import type { Context } from "../../core/context.ts";
 import { conflict, invalid, isAppError, notFound, unavailable } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
 import type { DatabaseEngine } from "../../engines/database/index.ts";
-import type { EmbeddingEngine } from "../../engines/embedding/index.ts";
+import type { EmbeddingEngine, Reranker } from "../../engines/embedding/index.ts";
 import type { PassageHits, PassageQuery, Reader, VectorIndex } from "../../engines/vectors/index.ts";
 import { isUuid, sha256Hex } from "../../lib/ids/index.ts";
 import { canonicalJson } from "../../lib/json/canonical.ts";
 import { foldPhrase, isLanguage, queryWords, termsOf, type Language } from "../../lib/text/index.ts";
 import type { BotConfig } from "../bots/config.ts";
+import { collectionKey } from "./finder.ts";
 import { firstOf, fuse, type Fused, type FusionRules } from "./fusion.ts";
 import { kbChunks, kbCollections, kbDocuments } from "./model.ts";
 import { highlightsOf, quotedParts, saysNothing, wordsOfParts } from "./question.ts";
@@ -95,15 +96,15 @@ export interface SearchAnswer {
   explain: { rrfK: number; denseWeight: number | null; sparseWeight: number | null; words: string[] } | null;
 }
 
+/** An answer with the time it took. */
+export interface TimedAnswer extends SearchAnswer {
+  tookMs: number;
+}
+
 /** What a search asks of the bots area. */
 export interface SearchBots {
   /** By id or name, null the default bot. Throws 404 when the caller may not use it. */
   usable(ctx: Context, ref: string | null): Promise<{ row: { id: string; name: string }; config: BotConfig }>;
-}
-
-/** Scores texts against a question, 0..1 each, in order. */
-export interface Reranker {
-  rerank(query: string, texts: readonly string[], signal?: AbortSignal): Promise<number[]>;
 }
 
 export interface SearchScope {
@@ -252,12 +253,6 @@ export function searchService(deps: {
       .orderBy(asc(kbCollections.id));
   }
 
-  const nameKey = (name: string) =>
-    name
-      .trim()
-      .toLowerCase()
-      .replace(/\.gbkb$/, "");
-
   /** The named collections, each of a bot that the caller may use; the first one's bot gives the settings. */
   async function scopeOfNames(ctx: Context, refs: readonly string[], bot: string | null): Promise<SearchScope> {
     const byId = refs.filter(isUuid);
@@ -265,7 +260,9 @@ export function searchService(deps: {
       .filter((ref) => !isUuid(ref))
       .map((ref) => {
         const at = ref.indexOf(":");
-        return at < 0 ? { bot, key: nameKey(ref) } : { bot: ref.slice(0, at), key: nameKey(ref.slice(at + 1)) };
+        return at < 0
+          ? { bot, key: collectionKey(ref) }
+          : { bot: ref.slice(0, at), key: collectionKey(ref.slice(at + 1)) };
       });
     const conditions = byId.length > 0 ? [inArray(kbCollections.id, byId)] : [];
     const isFound: ((collection: ScopedCollection) => boolean)[] = byId.map(
@@ -431,7 +428,7 @@ export function searchService(deps: {
       const row = rows.get(passage.chunkId);
       if (!row) return REPLACED;
       const { documentId, collectionId, collection, title, name, path, sourceUrl, updatedAt, ...chunk } = row;
-      const { isOpen, score, denseScore, sparseScore, denseRank, sparseRank } = passage;
+      const { isOpen, score } = passage;
       results.push({
         documentId,
         collectionId,
@@ -444,10 +441,11 @@ export function searchService(deps: {
         chunk: isOpen ? chunk : null,
         highlights: [],
         score,
-        denseScore,
-        sparseScore,
-        denseRank,
-        sparseRank,
+        // How near its text comes is already more than a title.
+        denseScore: isOpen ? passage.denseScore : null,
+        sparseScore: isOpen ? passage.sparseScore : null,
+        denseRank: isOpen ? passage.denseRank : null,
+        sparseRank: isOpen ? passage.sparseRank : null,
         rerankScore: null,
       });
     }
@@ -652,15 +650,17 @@ export function searchService(deps: {
     scopeOf,
     searchIn,
     /** Search as the contract's route gives it. */
-    search: async (ctx: Context, input: SearchInput): Promise<SearchAnswer> =>
-      searchIn(ctx, await scopeOf(ctx, input), input, { withTitles: true }),
+    search: async (ctx: Context, input: SearchInput): Promise<TimedAnswer> => {
+      const begun = clock.now();
+      const answer = await searchIn(ctx, await scopeOf(ctx, input), input, { withTitles: true });
+      return { ...answer, tookMs: clock.now() - begun };
+    },
     /** Equal as long as nothing in the scope has changed, for callers who may see the same there. */
     fingerprint: async (ctx: Context, scope: SearchScope): Promise<string> => {
       const generations = scope.collections.map(({ id, generation }) => [id, generation]);
       const rights = scope.collections.length === 0 ? "" : await fingerprint(scope, await readers.of(ctx));
       return sha256Hex(canonicalJson([generations, rights]));
     },
-    nameKey,
     /** How rare each word is in the scope: 1 when no passage has it, towards 0 when all have; null when that is not known. */
     rarities: async (scope: SearchScope, words: readonly (readonly string[])[]): Promise<number[] | null> => {
       try {

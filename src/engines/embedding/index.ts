@@ -45,3 +45,9 @@ export interface EmbeddingOptions {
   /** Waits between the tries; for tests that do not want to. Rejects when the signal fires. */
   wait?: (ms: number, signal: AbortSignal) => Promise<void>;
 }
+
+/** Judges texts against a question. */
+export interface Reranker {
+  /** One score for each text, 0..1, in order. Throws `unavailable("rerank")`. */
+  rerank(query: string, texts: readonly string[], signal?: AbortSignal): Promise<number[]>;
+}
