@@ -43,6 +43,8 @@ export async function watchedPage(
   options: BrowserContextOptions = {},
 ): Promise<Watched> {
   const context = await browser.newContext({ locale: "en-GB", reducedMotion: "reduce", ...options });
+  // Well below the tests' own limit: a locator that waits in vain says so itself.
+  context.setDefaultTimeout(10_000);
   const page = await context.newPage();
   const faults: string[] = [];
   watch(page, origins, faults);
@@ -55,6 +57,11 @@ function watch(page: Page, origins: readonly string[], faults: string[]): void {
     const url = new URL(request.url());
     const own = origins.includes(url.origin) || url.protocol === "data:" || url.protocol === "blob:";
     if (!own) faults.push(`request to ${request.url()}`);
+  });
+  page.on("requestfailed", (request) => {
+    // What the content policy stops is reported as a request, but never leaves the browser.
+    const at = faults.indexOf(`request to ${request.url()}`);
+    if (at >= 0 && request.failure()?.errorText === "csp") faults[at] = `stopped by the policy: ${request.url()}`;
   });
   page.on("websocket", (socket) => {
     if (!origins.includes(new URL(socket.url()).origin.replace(/^ws/, "http")))

@@ -67,6 +67,8 @@ export interface PageMock {
   bootstrap: { required: boolean; secret: string };
   embedOrigins: string[];
   registration: "open" | "closed";
+  /** So many next messages are stored, and the socket breaks before anybody hears of it. */
+  loseAcks: number;
   /** False: upgrades and calls fail as if the server were gone. */
   up: boolean;
   accessSeconds: number;
@@ -126,6 +128,7 @@ export async function startPageMock(): Promise<PageMock> {
     bootstrap: { required: false, secret: "setup-secret" },
     embedOrigins: [],
     registration: "open",
+    loseAcks: 0,
     up: true,
     accessSeconds: 3600,
     calls: [],
@@ -369,6 +372,11 @@ export async function startPageMock(): Promise<PageMock> {
     if (frame["type"] === "suggestion") {
       content = conversation.suggestions.find((one) => one.value === frame["value"])?.label ?? String(frame["value"]);
     }
+    if (mock.loseAcks > 0) {
+      mock.loseAcks -= 1;
+      for (const one of mock.sockets) one.terminate();
+      mock.sockets.clear();
+    }
     const files = Array.isArray(frame["attachments"]) ? frame["attachments"] : [];
     const message = store(conversation, {
       sender: "user",
@@ -379,7 +387,7 @@ export async function startPageMock(): Promise<PageMock> {
         return file ? [{ id, name: file.name, mime: file.mime, size: file.bytes.length }] : [];
       }),
     });
-    ack(message, false);
+    if (mock.sockets.has(socket)) ack(message, false);
     runTurn(conversation, content, String(message["id"])).catch((error: unknown) => console.error(error));
   };
 

@@ -215,9 +215,9 @@ export function conversationList(
         list.replaceChildren();
         foot.replaceChildren(notice("danger", faultText(fault)));
       }),
-    /** Something was said: the list is read again, not more often than every few seconds. */
+    /** Something was said: the list is read again, once the burst is over. */
     touched: () => {
-      if (person() !== null && element.isConnected && element.checkVisibility()) soon(2000);
+      if (person() !== null && element.isConnected && element.checkVisibility()) soon(700);
     },
   };
 }

@@ -42,6 +42,7 @@ export function topLine(chat: Conversation, embedded: boolean, hooks: Hooks) {
     { type: "button", class: "bot-button", "aria-haspopup": "menu", "aria-expanded": false },
     sign,
     el("span", { class: "names" }, title, el("span", { class: "state-line" }, dot, stateText)),
+    el("span", { class: "unseen" }, t("chooseOther")),
     icon("down"),
   );
   const menuButton = iconButton(t("conversations"), "menu", hooks.openList, true);
@@ -122,10 +123,6 @@ export function topLine(chat: Conversation, embedded: boolean, hooks: Hooks) {
       const withPerson = state.phase === "online" && state.handler === "human" && state.attendant !== null;
       dot.dataset["phase"] = state.degraded && state.phase === "online" ? "degraded" : state.phase;
       stateText.textContent = withPerson ? t("withPerson", { name: state.attendant ?? "" }) : words[state.phase];
-      botButton.setAttribute(
-        "aria-label",
-        t("botButton", { name: state.bot?.title ?? t("chat"), state: stateText.textContent }),
-      );
       newButton.hidden = state.phase === "refused";
     },
     /** Shows who is signed in; adding knowledge is offered to those who may. */

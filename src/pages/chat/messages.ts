@@ -7,10 +7,11 @@ import { copyText, plainText, renderer, safeHref } from "../parts/markdown.ts";
 import type { Rendered } from "../parts/markdown.ts";
 import { formatTime, t } from "../parts/texts.ts";
 import { attachmentList } from "./attachments.ts";
-import { keyOf } from "./conversation.ts";
-import type { Conversation, Outgoing } from "./conversation.ts";
+import type { Conversation } from "./conversation.ts";
 import type { Citation, Message } from "./protocol.ts";
 import { openSource, placeLabel } from "./sources.ts";
+import { keyOf } from "./state.ts";
+import type { Outgoing } from "./state.ts";
 
 interface Row {
   element: HTMLLIElement;

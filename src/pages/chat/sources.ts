@@ -9,6 +9,7 @@ import { plainText } from "../parts/markdown.ts";
 import { t } from "../parts/texts.ts";
 import type { Conversation } from "./conversation.ts";
 import type { Citation } from "./protocol.ts";
+import { bareWords, markQuoted } from "./quotes.ts";
 import { saveBlob } from "./attachments.ts";
 
 /** Where in the document, in a few words: page, slide, sheet and row, line, or the heading. Empty if unknown. */
@@ -21,36 +22,6 @@ export function placeLabel(citation: Citation): string {
   if (heading !== undefined) return heading;
   if (citation.line !== null) return t("lineShort", { n: citation.line });
   return "";
-}
-
-/** Splits `passage` into marked and unmarked parts: the sentences that the answer repeats word for word; all of it if none is. */
-export function markQuoted(passage: string, answer: string): { text: string; marked: boolean }[] {
-  const said = plain(answer);
-  const sentences = passage.match(/[^.!?…\n]+(?:[.!?…]+["'”’)\]]*|\n+|$)\s*/g) ?? [passage];
-  const parts = sentences.map((text) => {
-    const words = plain(text);
-    return { text, marked: words.length >= 12 && said.includes(words) };
-  });
-  if (!parts.some((part) => part.marked)) return [{ text: passage, marked: true }];
-  const joined: { text: string; marked: boolean }[] = [];
-  for (const part of parts) {
-    const last = joined.at(-1);
-    if (last && last.marked === part.marked) last.text += part.text;
-    else joined.push({ ...part });
-  }
-  return joined;
-}
-
-/** Words only: marks of Markdown, kinds of quotes and white space do not count when quotes are compared. */
-function plain(text: string): string {
-  return text
-    .replace(/[*_`>#[\]()|]/g, " ")
-    .replace(/[“”„«»]/g, '"')
-    .replace(/[‘’]/g, "'")
-    .replace(/\s+/g, " ")
-    .replace(/\s+([.,;:!?])/g, "$1")
-    .trim()
-    .toLowerCase();
 }
 
 /** Opens the panel of one source. */
@@ -152,8 +123,8 @@ function locate(text: string, citation: Citation): { start: number; end: number 
   const { charStart, charEnd, snippet } = citation;
   const trimmed = snippet.replace(/^…|…$/g, "").trim();
   if (charStart !== null && charEnd !== null && charEnd > charStart && charEnd <= text.length) {
-    const there = plain(text.slice(charStart, charEnd));
-    const words = plain(trimmed);
+    const there = bareWords(text.slice(charStart, charEnd));
+    const words = bareWords(trimmed);
     if (words === "" || there.includes(words) || words.includes(there)) return { start: charStart, end: charEnd };
   }
   if (trimmed === "") return null;

@@ -1,45 +1,7 @@
 // Puts on a bot's theme: its stylesheet from the server, and an accent that stays readable on light and dark.
 import { ApiFault, fetchRaw } from "../parts/api.ts";
-
-export interface Rgb {
-  r: number;
-  g: number;
-  b: number;
-}
-
-/** Relative luminance (WCAG 2, 1.4.3), 0 to 1. */
-export function luminance({ r, g, b }: Rgb): number {
-  const part = (value: number) => {
-    const share = value / 255;
-    return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
-  };
-  return 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
-}
-
-/** Contrast ratio of two colours, 1 to 21. */
-export function contrast(one: Rgb, two: Rgb): number {
-  const [low, high] = [luminance(one), luminance(two)].sort((a, b) => a - b);
-  return ((high ?? 0) + 0.05) / ((low ?? 0) + 0.05);
-}
-
-/** `colour` moved towards black or white until it reads on `background` with at least 4.5 : 1. */
-export function readable(colour: Rgb, background: Rgb): Rgb {
-  const target = luminance(background) > 0.4 ? 0 : 255;
-  let best = colour;
-  for (let step = 0; step <= 20 && contrast(best, background) < 4.6; step += 1) {
-    const share = step / 20;
-    const mix = (value: number) => Math.round(value + (target - value) * share);
-    best = { r: mix(colour.r), g: mix(colour.g), b: mix(colour.b) };
-  }
-  return best;
-}
-
-/** Black or white, whichever reads better on `colour`. */
-export function textOn(colour: Rgb): Rgb {
-  const white = { r: 255, g: 255, b: 255 };
-  const black = { r: 16, g: 20, b: 19 };
-  return contrast(colour, white) >= contrast(colour, black) ? white : black;
-}
+import { luminance, readable, textOn } from "./colour.ts";
+import type { Rgb } from "./colour.ts";
 
 /** Any CSS colour as red, green and blue; null if it is none. */
 function parse(colour: string): Rgb | null {
