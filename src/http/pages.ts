@@ -142,8 +142,8 @@ export function pageRoutes(deps: PageDeps) {
     if (!response) throw notFound("address");
     return response;
   };
-  const shown = (summary: string) =>
-    mark({ access: "public", summary, tag: "Pages", uncounted: true, whileRestricted: true });
+  const shown = (summary: string, answers = "text/html") =>
+    mark({ access: "public", summary, tag: "Pages", uncounted: true, whileRestricted: true, answers });
   return new Elysia({ name: "pages" })
     .use(kernel)
     .get("/", async ({ request }) => found(await server.chat(request, null)), {
@@ -159,7 +159,7 @@ export function pageRoutes(deps: PageDeps) {
       detail: shown("The sign-in page"),
     })
     .get("/assets/*", ({ request, path }) => found(server.asset(request, path)), {
-      detail: shown("Scripts, styles and pictures of the pages"),
+      detail: shown("Scripts, styles and pictures of the pages", "application/octet-stream"),
     })
     .get("/:bot", async ({ request, params }) => found(await server.chat(request, params.bot)), {
       detail: shown("The chat page of a bot"),

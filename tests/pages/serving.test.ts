@@ -1,7 +1,12 @@
 // How pages and assets are handed out, and the pure parts of the pages.
 
-import { describe, expect, test } from "bun:test";
-import { frameAncestors, pageServer } from "../../src/http/pages.ts";
+import { afterAll, describe, expect, test } from "bun:test";
+import type { Authenticator } from "../../src/core/authentication.ts";
+import { anonymousCaller } from "../../src/core/context.ts";
+import { silentLog } from "../../src/core/log.ts";
+import { openKernel } from "../../src/http/kernel.ts";
+import type { Limits } from "../../src/http/limits.ts";
+import { frameAncestors, pageRoutes, pageServer } from "../../src/http/pages.ts";
 import { contrast, readable, textOn } from "../../src/pages/chat/colour.ts";
 import { backOffMs } from "../../src/pages/chat/link.ts";
 import { markQuoted } from "../../src/pages/chat/quotes.ts";
@@ -180,5 +185,77 @@ describe("pure parts", () => {
       }
     }
     expect(readable({ r: 0, g: 80, b: 70 }, white)).toEqual({ r: 0, g: 80, b: 70 });
+  });
+});
+
+describe("as routes", () => {
+  const never = () => {
+    throw new Error("not asked");
+  };
+  const anonymous = anonymousCaller(new Set());
+  const kernel = openKernel({
+    authenticator: {
+      anonymous: () => anonymous,
+      authenticate: never,
+      remembered: () => null,
+      revoked: never,
+    } as unknown as Authenticator,
+    limits: { count: () => undefined, check: () => undefined } as unknown as Limits,
+    settings: () => ({ trustProxy: 0, maxBodyBytes: 1000, maxUploadBytes: 1000, corsOrigins: [] }),
+    log: silentLog,
+    refused: () => Promise.resolve(),
+    requestFailed: () => Promise.resolve(),
+    degraded: () => null,
+  });
+  const app = kernel.root.use(
+    pageRoutes({
+      pages,
+      botPage: (name) =>
+        Promise.resolve({
+          boundBot: null,
+          ...(name === null ? { listed: true, embedOrigins: [] } : (bots[name] ?? { listed: false, embedOrigins: [] })),
+        }),
+    }),
+  );
+  kernel.seal(app);
+  app.listen({ port: 0, hostname: "127.0.0.1" });
+  const origin = `http://127.0.0.1:${app.server?.port}`;
+  afterAll(async () => {
+    await app.stop(true);
+  });
+  const html = { headers: { accept: "text/html,*/*" } };
+
+  test("people get pages at the addresses of the contract, uncounted and with the policies", async () => {
+    for (const path of ["/", "/open", "/setup", "/docs", "/auth/login"]) {
+      const response = await fetch(origin + path, html);
+      expect({ path, status: response.status, type: response.headers.get("content-type") }).toEqual({
+        path,
+        status: 200,
+        type: "text/html; charset=utf-8",
+      });
+      expect(response.headers.get("content-security-policy")).toContain("default-src 'none'");
+      expect(response.headers.get("x-content-type-options")).toBe("nosniff");
+      expect(response.headers.get("x-request-id")).toBeTruthy();
+    }
+  });
+
+  test("an asset arrives whole through the server, compressed, and as HEAD", async () => {
+    const path = /src="(\/assets\/[^"]+\.js)"/.exec(await (await fetch(origin, html)).text())?.[1] ?? "";
+    const response = await fetch(origin + path);
+    expect(response.headers.get("content-encoding")).toBe("gzip");
+    expect(Bun.hash(await response.bytes())).toBe(Bun.hash(pages.get(path)?.body ?? new Uint8Array()));
+    const head = await fetch(origin + path, { method: "HEAD" });
+    expect({ status: head.status, body: await head.text() }).toEqual({ status: 200, body: "" });
+  });
+
+  test("programs get the API's 404 where there is nothing, people a page as 404", async () => {
+    for (const path of ["/nothing", "/Nothing", "/assets/nothing.js", "/assets/../../etc/passwd"]) {
+      const response = await fetch(origin + path);
+      expect({ path, status: response.status }).toEqual({ path, status: 404 });
+      expect(await response.json()).toMatchObject({ success: false, error: { code: "NOT_FOUND" } });
+    }
+    const page = await fetch(`${origin}/nothing`, html);
+    expect(page.status).toBe(404);
+    expect(await page.text()).toContain("<!doctype html>");
   });
 });
