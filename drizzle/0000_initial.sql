@@ -143,6 +143,40 @@ CREATE TABLE "user_roles" (
 	CONSTRAINT "user_roles_user_id_role_id_source_pk" PRIMARY KEY("user_id","role_id","source")
 );
 --> statement-breakpoint
+CREATE TABLE "job_schedules" (
+	"name" text PRIMARY KEY NOT NULL,
+	"cron" text NOT NULL,
+	"timezone" text NOT NULL,
+	"kind" text NOT NULL,
+	"payload" jsonb NOT NULL,
+	"next_at" timestamp with time zone NOT NULL
+);
+--> statement-breakpoint
+CREATE TABLE "jobs" (
+	"id" uuid PRIMARY KEY NOT NULL,
+	"seq" bigint GENERATED ALWAYS AS IDENTITY (sequence name "jobs_seq_seq" INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START WITH 1 CACHE 1),
+	"kind" text NOT NULL,
+	"status" text DEFAULT 'queued' NOT NULL,
+	"payload" jsonb NOT NULL,
+	"owner_id" uuid,
+	"dedupe_key" text,
+	"group_key" text,
+	"run_at" timestamp with time zone NOT NULL,
+	"attempt" integer DEFAULT 0 NOT NULL,
+	"attempts_max" integer NOT NULL,
+	"backoff_ms" integer NOT NULL,
+	"progress" integer DEFAULT 0 NOT NULL,
+	"detail" jsonb DEFAULT '{}'::jsonb NOT NULL,
+	"error_code" text,
+	"error_message" text,
+	"lease" uuid,
+	"lease_until" timestamp with time zone,
+	"cancel_requested_at" timestamp with time zone,
+	"created_at" timestamp with time zone NOT NULL,
+	"started_at" timestamp with time zone,
+	"ended_at" timestamp with time zone
+);
+--> statement-breakpoint
 CREATE TABLE "bot_memory" (
 	"id" uuid PRIMARY KEY NOT NULL,
 	"bot_id" uuid,
@@ -406,9 +440,10 @@ CREATE TABLE "kb_documents" (
 	"name" text NOT NULL,
 	"path" text DEFAULT '' NOT NULL,
 	"title" text NOT NULL,
+	"is_title_given" boolean DEFAULT false NOT NULL,
 	"mime" text NOT NULL,
-	"bytes" bigint NOT NULL,
-	"sha256" text NOT NULL,
+	"bytes" bigint DEFAULT 0 NOT NULL,
+	"sha256" text DEFAULT '' NOT NULL,
 	"language" text,
 	"status" text DEFAULT 'pending' NOT NULL,
 	"error_code" text,
@@ -429,7 +464,8 @@ CREATE TABLE "kb_documents" (
 	"allowed_users" text[] DEFAULT '{}'::text[] NOT NULL,
 	"index_visibility" text DEFAULT 'none' NOT NULL,
 	"change_seq" bigint DEFAULT 0 NOT NULL,
-	"blob_id" text NOT NULL,
+	"blob_id" text,
+	"needs_fetch" boolean DEFAULT false NOT NULL,
 	"text_blob_id" text,
 	"index_key" text,
 	"draft_key" text,
@@ -464,7 +500,7 @@ CREATE TABLE "kb_job_documents" (
 --> statement-breakpoint
 CREATE TABLE "kb_jobs" (
 	"id" text PRIMARY KEY NOT NULL,
-	"bot_id" uuid NOT NULL,
+	"bot_id" uuid,
 	"collection_id" uuid,
 	"kind" text NOT NULL,
 	"created_by" uuid,
@@ -649,7 +685,7 @@ ALTER TABLE "turns" ADD CONSTRAINT "turns_conversation_id_conversations_id_fk" F
 ALTER TABLE "kb_chunks" ADD CONSTRAINT "kb_chunks_document_id_kb_documents_id_fk" FOREIGN KEY ("document_id") REFERENCES "public"."kb_documents"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "kb_documents" ADD CONSTRAINT "kb_documents_collection_id_kb_collections_id_fk" FOREIGN KEY ("collection_id") REFERENCES "public"."kb_collections"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "kb_job_documents" ADD CONSTRAINT "kb_job_documents_job_id_kb_jobs_id_fk" FOREIGN KEY ("job_id") REFERENCES "public"."kb_jobs"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
-ALTER TABLE "kb_jobs" ADD CONSTRAINT "kb_jobs_collection_id_kb_collections_id_fk" FOREIGN KEY ("collection_id") REFERENCES "public"."kb_collections"("id") ON DELETE set null ON UPDATE no action;--> statement-breakpoint
+ALTER TABLE "kb_jobs" ADD CONSTRAINT "kb_jobs_collection_id_kb_collections_id_fk" FOREIGN KEY ("collection_id") REFERENCES "public"."kb_collections"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "kb_vectors" ADD CONSTRAINT "kb_vectors_chunk_id_kb_chunks_id_fk" FOREIGN KEY ("chunk_id") REFERENCES "public"."kb_chunks"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "api_keys" ADD CONSTRAINT "api_keys_user_id_users_id_fk" FOREIGN KEY ("user_id") REFERENCES "public"."users"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "backup_codes" ADD CONSTRAINT "backup_codes_user_id_users_id_fk" FOREIGN KEY ("user_id") REFERENCES "public"."users"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
@@ -670,6 +706,15 @@ CREATE INDEX "idempotency_keys_created_at" ON "idempotency_keys" USING btree ("c
 CREATE INDEX "group_members_user" ON "group_members" USING btree ("user_id");--> statement-breakpoint
 CREATE INDEX "groups_parent" ON "groups" USING btree ("parent_id");--> statement-breakpoint
 CREATE INDEX "user_roles_role" ON "user_roles" USING btree ("role_id");--> statement-breakpoint
+CREATE INDEX "job_schedules_next" ON "job_schedules" USING btree ("next_at");--> statement-breakpoint
+CREATE INDEX "jobs_due" ON "jobs" USING btree ("kind","run_at","seq") WHERE status = 'queued';--> statement-breakpoint
+CREATE INDEX "jobs_leases" ON "jobs" USING btree ("lease_until") WHERE status = 'running';--> statement-breakpoint
+CREATE INDEX "jobs_groups" ON "jobs" USING btree ("group_key","seq") WHERE group_key is not null and status in ('queued', 'running');--> statement-breakpoint
+CREATE UNIQUE INDEX "jobs_group_running" ON "jobs" USING btree ("group_key") WHERE group_key is not null and status = 'running';--> statement-breakpoint
+CREATE UNIQUE INDEX "jobs_dedupe" ON "jobs" USING btree ("kind","dedupe_key") WHERE dedupe_key is not null and status in ('queued', 'running');--> statement-breakpoint
+CREATE INDEX "jobs_owner" ON "jobs" USING btree ("owner_id","seq");--> statement-breakpoint
+CREATE INDEX "jobs_kind" ON "jobs" USING btree ("kind","seq");--> statement-breakpoint
+CREATE INDEX "jobs_ended" ON "jobs" USING btree ("ended_at") WHERE ended_at is not null;--> statement-breakpoint
 CREATE INDEX "bot_memory_user" ON "bot_memory" USING btree ("user_id","key");--> statement-breakpoint
 CREATE INDEX "bot_memory_expiry" ON "bot_memory" USING btree ("expires_at") WHERE expires_at is not null;--> statement-breakpoint
 CREATE UNIQUE INDEX "bots_name" ON "bots" USING btree ("name") WHERE deleted_at is null;--> statement-breakpoint

@@ -1,8 +1,9 @@
 // `bun run db:generate`: writes the SQL of all model.ts files and the list that the binary embeds. While no version
 // is released there is one migration, made anew each time; after the first release drizzle-kit adds to it.
 
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { format } from "prettier";
 import { version } from "../package.json";
 
 const root = join(import.meta.dir, "..");
@@ -78,6 +79,11 @@ async function generate(): Promise<void> {
     if ((await kit.exited) !== 0) throw new Error("drizzle-kit failed; the present migrations are unchanged.");
     const names = readdirSync(out).filter((name) => name.endsWith(".sql"));
     if (names.length === 0) throw new Error("drizzle-kit wrote no SQL; the present migrations are unchanged.");
+    // The snapshot has new ids and times in every run: without a change of the tables it stays as it is.
+    const isSame = names.every(
+      (name) => readIfThere(join(root, "drizzle", name)) === readFileSync(join(out, name), "utf8"),
+    );
+    if (isSame && existsSync(join(root, "drizzle/meta"))) return;
     for (const name of names) put(join(root, "drizzle", name), readFileSync(join(out, name), "utf8"));
     mkdirSync(join(root, "drizzle/meta"), { recursive: true });
     for (const name of readdirSync(join(out, "meta"))) {
@@ -86,7 +92,10 @@ async function generate(): Promise<void> {
     for (const name of readdirSync(join(root, "drizzle"))) {
       if (name.endsWith(".sql") && !names.includes(name)) rmSync(join(root, "drizzle", name));
     }
-    put(join(root, "src/engines/database/migrations.ts"), list(names.sort()));
+    put(
+      join(root, "src/engines/database/migrations.ts"),
+      await format(list(names.sort()), { parser: "typescript", printWidth: 120 }),
+    );
   } finally {
     rmSync(out, { recursive: true, force: true });
   }

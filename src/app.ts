@@ -3,6 +3,16 @@
 
 import type { AnyElysia } from "elysia";
 import { userRoutes } from "./areas/users/routes.ts";
+import { openBots, type BotsArea } from "./areas/bots/open.ts";
+import { botRoutes } from "./areas/bots/routes.ts";
+import { openConversations, type ConversationsArea } from "./areas/conversations/open.ts";
+import { answerService, type AnswerService } from "./areas/knowledge/answer.ts";
+import { readers } from "./areas/knowledge/reader.ts";
+import { searchRoutes } from "./areas/knowledge/search-routes.ts";
+import { searchService } from "./areas/knowledge/search.ts";
+import { openReranker } from "./engines/embedding/rerank.ts";
+import type { Fetcher } from "./engines/fetch/index.ts";
+import { openModel } from "./engines/model/open.ts";
 import { monitoringRoutes } from "./areas/monitoring/routes.ts";
 import { healthService, type Component } from "./areas/monitoring/service.ts";
 import { accountService } from "./areas/users/accounts.ts";
@@ -26,7 +36,7 @@ import { openPermissions } from "./core/permissions/index.ts";
 import { openSeal } from "./core/seal.ts";
 import type { Cache } from "./engines/cache/index.ts";
 import type { DatabaseEngine } from "./engines/database/index.ts";
-import type { Embedding } from "./engines/embedding/index.ts";
+import type { EmbeddingEngine } from "./engines/embedding/index.ts";
 import type { Jobs } from "./engines/jobs/index.ts";
 import type { Model } from "./engines/model/index.ts";
 import type { ObjectStore } from "./engines/objects/index.ts";
@@ -43,7 +53,8 @@ export interface Engines {
   cache: Cache;
   objects: ObjectStore;
   jobs: Jobs;
-  embedding: Embedding;
+  embedding: EmbeddingEngine;
+  fetcher: Fetcher;
   vectors: VectorIndex;
   /** Null: answers are quoted from the knowledge. */
   model: Model | null;
@@ -62,6 +73,9 @@ export interface AppDeps {
 export function createApp(deps: AppDeps) {
   const { config, engines, clock, log } = deps;
   const { database, cache } = engines;
+
+  // The documents and the sockets need the finished app; this reference keeps its type out of its own making.
+  const finished: { app: AnyElysia | null } = { app: null };
 
   const seal = openSeal(deps.secretKey, config.secretKeyPrevious);
   const audit = openAudit({ clock });
@@ -117,6 +131,119 @@ export function createApp(deps: AppDeps) {
     return { accessToken: await tokens.sign({ sub: caller.userId, key: keyId, exp }), expiresIn };
   };
 
+  // Knowledge, bots and conversations know each other. Each is handed the others as small interfaces; those that are
+  // built later are reached through this.
+  const later: { bots: BotsArea | null; answers: AnswerService | null; conversations: ConversationsArea | null } = {
+    bots: null,
+    answers: null,
+    conversations: null,
+  };
+  const now = <Name extends keyof typeof later>(name: Name): NonNullable<(typeof later)[Name]> => {
+    const area = later[name];
+    if (area === null) throw new Error(`${name} are not built yet`);
+    return area as NonNullable<(typeof later)[Name]>;
+  };
+
+  const userCaller = async (userId: string) => authenticator.callerOf({ kind: "user", userId });
+  const llm =
+    config.llmUrl === null
+      ? null
+      : {
+          url: config.llmUrl,
+          apiKey: config.llmApiKey,
+          model: config.llmModel,
+          timeoutMs: config.llmTimeoutSeconds * 1000,
+        };
+
+  // Knowledge
+  const knowledgeReaders = readers({ database, clock });
+  const search = searchService({
+    database,
+    vectors: engines.vectors,
+    embedding: engines.embedding,
+    bots: { usable: (ctx, ref) => now("bots").bots.usable(ctx, ref) },
+    readers: knowledgeReaders,
+    reranker: config.rerankUrl === null ? null : openReranker({ url: config.rerankUrl }),
+    clock,
+    log,
+  });
+  const answers = answerService({
+    database,
+    search,
+    embedding: engines.embedding,
+    readers: knowledgeReaders,
+    modelFor: () => Promise.resolve(engines.model),
+    log,
+  });
+  later.answers = answers;
+
+  // Bots
+  const bots = openBots({
+    engine: database,
+    cache,
+    clock,
+    log,
+    seal,
+    audit,
+    people,
+    jobs: engines.jobs,
+    embedding: engines.embedding,
+    vectors: engines.vectors,
+    fetcher: engines.fetcher,
+    openModel,
+    operator: {
+      connection: llm,
+      aliases: { fast: config.llmFastModel, quality: config.llmQualityModel, code: config.llmCodeModel },
+      fallbackOrder: config.llmFallbackOrder,
+    },
+    surroundings: {
+      serverDefaults: config.llmCache ? { "llm-cache": "true" } : {},
+      environment: (name) => config.botEnvironment[name],
+    },
+    knowledge: answers.knowledge,
+    conversations: {
+      find: (ctx, id) => now("conversations").door.find(ctx, id),
+      tell: (id, suggestions, switchers) => now("conversations").door.tell(id, suggestions, switchers),
+    },
+    callerOf: userCaller,
+    erasers: [],
+  });
+  later.bots = bots;
+
+  // Conversations
+  const server = (): AnyElysia["server"] => finished.app?.server ?? null;
+  const conversations = openConversations({
+    engine: database,
+    cache,
+    objects: engines.objects,
+    clock,
+    log,
+    audit,
+    events,
+    people,
+    jobs: engines.jobs,
+    bots: bots.chat,
+    responder: bots.responder,
+    callers: { callerOf: (proof) => authenticator.callerOf(proof), endedOf: (ids) => sessions.endedOf(ids) },
+    sessions: {
+      view: async (ctx) => (ctx.caller.sessionId === null ? null : sessions.current(ctx)),
+      botOf: (sessionId) => sessions.botOf(sessionId),
+      chooseBot: async (ctx, botId) => {
+        await sessions.chooseBot(ctx, botId);
+      },
+      end: (ctx, sessionId) => sessions.endOwn(ctx, sessionId),
+    },
+    attendance: null,
+    scanner: null,
+    listeners: [],
+    anonymous: () => authenticator.anonymous(),
+    attachmentBytesMax: () => Math.min(50 * 1024 * 1024, config.maxUploadBytes),
+    authenticator,
+    topics: server,
+  });
+  later.conversations = conversations;
+  authenticator.useChatTokens(conversations.resolveToken);
+
   // Monitoring
   const components: Component[] = [
     { name: "database", required: true, ping: () => database.ping() },
@@ -159,11 +286,11 @@ export function createApp(deps: AppDeps) {
     degraded: () => (cache.isUp() ? null : "cache"),
   });
 
-  // The documents need the finished app; this reference keeps its type out of its own making.
-  const finished: { app: AnyElysia | null } = { app: null };
   const app = kernel.root
     .use(docsRoutes({ app: () => finished.app ?? kernel.root, version: deps.version }))
     .use(monitoringRoutes({ health }))
+    .use(botRoutes({ ...bots, idempotent: idempotent.hooks }))
+    .use(searchRoutes({ search, answers }))
     .use(
       userRoutes({
         signIn,
@@ -182,13 +309,30 @@ export function createApp(deps: AppDeps) {
   return {
     app,
     table,
-    services: { signIn, sessions, accounts, keys, health, permissions, people, authenticator },
+    services: {
+      bots,
+      conversations,
+      search,
+      answers,
+      signIn,
+      sessions,
+      accounts,
+      keys,
+      health,
+      permissions,
+      people,
+      authenticator,
+    },
     /** Brings up what the areas need: seeds, subscriptions, jobs. */
     start: async (): Promise<void> => {
       await permissions.seed();
       await securitySettings.load();
       await authenticator.start();
+      await bots.start();
+      await engines.vectors.start();
+      await conversations.start();
       await engines.jobs.start();
+      await bots.schedule();
       if (config.adminEmail !== null && config.adminPassword !== null) {
         const ctx = systemContext(["*"], "start");
         await signIn.ensureAdmin(ctx, config.adminEmail, config.adminPassword);
@@ -198,7 +342,9 @@ export function createApp(deps: AppDeps) {
     /** Takes no more work and lets what is under way finish. */
     drain: async (graceMs: number): Promise<void> => {
       health.setPhase("stopping");
+      await conversations.drain(graceMs);
       await engines.jobs.stop(graceMs);
+      await bots.stop();
       await authenticator.stop();
     },
   };

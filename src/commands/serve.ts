@@ -8,8 +8,12 @@ import { openLog, type Log } from "../core/log.ts";
 import { lockFolder } from "../engines/database/folder.ts";
 import { openCache } from "../engines/cache/open.ts";
 import { openEmbedding } from "../engines/embedding/open.ts";
+import { openFetch } from "../engines/fetch/open.ts";
+import { openJobs } from "../engines/jobs/open.ts";
 import { openModel } from "../engines/model/open.ts";
 import { openObjects } from "../engines/objects/open.ts";
+import { openVectors } from "../engines/vectors/open.ts";
+import { passageSource } from "../areas/knowledge/passage-source.ts";
 import { readOptions } from "./help.ts";
 import { openConfiguredDatabase } from "./migrate.ts";
 import { version } from "./version.ts";
@@ -63,15 +67,42 @@ export async function openEngines(
       log,
       sweep: !beside,
     });
-    const embedding = openEmbedding(null);
+    const { embeddingUrl, embeddingModel } = config;
+    const embedding = openEmbedding(
+      embeddingUrl === null || embeddingModel === null
+        ? null
+        : {
+            url: embeddingUrl,
+            apiKey: config.embeddingApiKey,
+            model: embeddingModel,
+            dimensions: config.embeddingDimensions,
+          },
+    );
+    opened.push(() => embedding.close());
+    if (config.vectors === "qdrant")
+      throw new Error("VECTORS=qdrant is not supported by this version; use embedded or off");
+    const vectors = openVectors({ kind: config.vectors, source: passageSource(database), log });
+    opened.push(() => vectors.close());
+    const fetcher = openFetch({ allowPrivateHosts: config.allowPrivateHosts, log });
+    opened.push(() => Promise.resolve(fetcher.close()));
+    const model =
+      config.llmUrl === null
+        ? null
+        : openModel({
+            url: config.llmUrl,
+            apiKey: config.llmApiKey,
+            model: config.llmModel,
+            timeoutMs: config.llmTimeoutSeconds * 1000,
+          });
     return {
       database,
       cache,
       objects,
       embedding,
-      jobs: { ...absent<Engines["jobs"]>("jobs"), start: () => Promise.resolve(), stop: () => Promise.resolve() },
-      vectors: { ...absent<Engines["vectors"]>("vectors"), kind: "off" },
-      model: config.llmUrl === null ? null : openModel(null),
+      vectors,
+      fetcher,
+      model,
+      jobs: openJobs({ database, clock, log }),
       close,
     };
   } catch (error) {

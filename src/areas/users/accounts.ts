@@ -79,7 +79,8 @@ export function accountService(deps: AccountsDeps) {
     return row;
   };
 
-  const idOf = (ctx: Context, userId: string) => (userId === "me" ? requireUser(ctx) : userId);
+  /** `me` and every spelling of one's own id are the same account. */
+  const idOf = (ctx: Context, userId: string) => (userId === "me" ? requireUser(ctx) : userId.toLowerCase());
 
   /** Refuses to touch an account whose highest level is not below the caller's (contract permissions.md, "No climbing"). */
   const requireAbove = async (ctx: Context, userId: string): Promise<void> => {
@@ -247,8 +248,11 @@ export function accountService(deps: AccountsDeps) {
     /** Merges a part into the personal settings. */
     updateSettings: async (ctx: Context, userId: string, part: PersonalPart): Promise<PersonalSettings> => {
       const id = idOf(ctx, userId);
-      if (id !== requireUser(ctx)) requirePermission(ctx, "users:write");
-      if (id !== requireUser(ctx)) await requireAbove(ctx, id);
+      if (id !== requireUser(ctx)) {
+        requirePermission(ctx, "users:write");
+        await find(db, id);
+        await requireAbove(ctx, id);
+      }
       if (Buffer.byteLength(JSON.stringify(part.custom ?? {})) > 8192) {
         throw invalid([{ path: "custom", message: "must be at most 8 KB", expected: "8192 bytes" }]);
       }
@@ -269,7 +273,8 @@ export function accountService(deps: AccountsDeps) {
       });
     },
 
-    suspend: async (ctx: Context, userId: string, reason: string) => {
+    suspend: async (ctx: Context, given: string, reason: string) => {
+      const userId = idOf(ctx, given);
       if (userId === requireUser(ctx)) throw conflict("self", "One cannot suspend oneself.");
       await find(db, userId);
       const at = await setStatus(ctx, userId, {
@@ -281,7 +286,8 @@ export function accountService(deps: AccountsDeps) {
       return { user_id: userId, status: "suspended" as const, suspended_at: at.toISOString() };
     },
 
-    activate: async (ctx: Context, userId: string) => {
+    activate: async (ctx: Context, given: string) => {
+      const userId = idOf(ctx, given);
       await find(db, userId);
       const at = await setStatus(ctx, userId, {
         from: (status) => status !== "active",

@@ -8,7 +8,7 @@ import { badRequest, invalid, isAppError } from "../../core/errors.ts";
 import { expandPermissions } from "../../core/permissions/words.ts";
 import { enveloped, ok } from "../../http/envelope.ts";
 import type { IdempotentHooks } from "../../http/idempotent.ts";
-import { kernel } from "../../http/failures.ts";
+import { Failure, kernel } from "../../http/failures.ts";
 import { mark } from "../../http/mark.ts";
 import { listOf, listQuery } from "../../http/paging.ts";
 import type { WindowOptions } from "../../http/window.ts";
@@ -336,13 +336,18 @@ export function userRoutes(deps: UserRoutesDeps) {
     .post("/api/v1/auth/token", token, {
       body: schema.Grant,
       response: {
-        200: enveloped(
-          t.Union([
-            schema.LoggedIn,
-            schema.TokenPair,
-            t.Object({ access_token: t.String(), token_type: t.Literal("Bearer"), expires_in: t.Integer() }),
-          ]),
-        ),
+        200: t.Union([
+          enveloped(
+            t.Union([
+              schema.LoggedIn,
+              schema.TokenPair,
+              t.Object({ access_token: t.String(), token_type: t.Literal("Bearer"), expires_in: t.Integer() }),
+            ]),
+          ),
+          schema.OAuthTokens,
+        ]),
+        400: t.Union([Failure, schema.OAuthFailure]),
+        401: t.Union([Failure, schema.OAuthFailure]),
       },
       detail: mark({ access: "public", summary: "Token endpoint of RFC 6749", tag: TAG, body: "json-or-form" }),
     });

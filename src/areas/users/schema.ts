@@ -120,6 +120,15 @@ export const Grant = t.Object({
   remember_me: t.Optional(t.Boolean()),
 });
 
+/** The bare answers of RFC 6749 to requests in form encoding (sections 5.1 and 5.2). */
+export const OAuthTokens = t.Object({
+  access_token: t.String(),
+  refresh_token: t.Optional(t.String()),
+  token_type: t.Literal("Bearer"),
+  expires_in: t.Integer({ description: "seconds" }),
+});
+export const OAuthFailure = t.Object({ error: t.String(), error_description: t.Optional(t.String()) });
+
 export const Refresh = t.Object({ refresh_token: t.String({ minLength: 1, maxLength: 512 }) });
 
 export const Logout = t.Optional(

@@ -7,7 +7,7 @@ import { holds, requireUser, type Context } from "../../core/context.ts";
 import { forbidden, notFound, unauthorized } from "../../core/errors.ts";
 import type { Seal } from "../../core/seal.ts";
 import type { Database, DatabaseEngine } from "../../engines/database/index.ts";
-import { randomToken, sha256Hex, uuidv7 } from "../../lib/ids/index.ts";
+import { isUuid, randomToken, sha256Hex, uuidv7 } from "../../lib/ids/index.ts";
 import type { UserAuthenticator } from "./authenticator.ts";
 import { deviceLabel } from "./device.ts";
 import { refreshTokens, sessions, users, type SessionEnd, type SessionRow, type SignInMethod } from "./model.ts";
@@ -87,11 +87,12 @@ export function sessionService(deps: SessionsDeps) {
     return rows.map(({ id }) => id);
   };
 
-  /** 404 unless the caller may see this account's sessions. */
+  /** The account's id; 403 unless the caller may do this to its sessions, 404 for what is no id. */
   const visibleUser = (ctx: Context, userId: string, permission: "sessions:read" | "sessions:terminate"): string => {
     const own = requireUser(ctx);
-    if (userId === "me" || userId === own) return own;
+    if (userId === "me" || userId.toLowerCase() === own) return own;
     if (!holds(ctx.caller, permission)) throw forbidden(permission);
+    if (!isUuid(userId)) throw notFound("user");
     return userId;
   };
 
@@ -308,6 +309,40 @@ export function sessionService(deps: SessionsDeps) {
         : [];
       if (!row) throw notFound("session");
       return presentSession(row, ctx.caller.sessionId);
+    },
+
+    /** Ends one of the caller's own sessions; false if it is none of theirs. */
+    endOwn: async (ctx: Context, sessionId: string): Promise<boolean> => {
+      const userId = requireUser(ctx);
+      return database.transaction(async (tx, afterCommit) => {
+        const [row] = await tx
+          .select({ id: sessions.id })
+          .from(sessions)
+          .where(and(eq(sessions.id, sessionId), eq(sessions.userId, userId)));
+        if (!row) return false;
+        if ((await end(tx, afterCommit, [row.id], "terminated")).length > 0) {
+          await deps.audit.record(tx, ctx, { type: "session_terminated", resource: { type: "session", id: row.id } });
+        }
+        return true;
+      });
+    },
+
+    /** Those of these sessions that have ended by now, by idleness and expiry too. */
+    endedOf: async (ids: readonly string[]): Promise<string[]> => {
+      if (ids.length === 0) return [];
+      const now = clock.now();
+      const idleMs = settings.current().session_policy.timeout_minutes * 60_000;
+      const rows = await db
+        .select()
+        .from(sessions)
+        .where(inArray(sessions.id, [...ids]));
+      const alive = rows.filter((row) => {
+        // Activity is written once a minute: what the row says may be that old.
+        const isIdle = idleMs > 0 && !row.rememberMe && now - row.lastActivity.getTime() > idleMs + 60_000;
+        return row.status === "active" && row.expiresAt.getTime() > now && !isIdle;
+      });
+      const living = new Set(alive.map(({ id }) => id));
+      return ids.filter((id) => !living.has(id));
     },
 
     /** Marks what has expired; what is refused already by the clock gets its row right. */
