@@ -4,8 +4,8 @@ import { and, eq, inArray, isNotNull, isNull, like, or, sql } from "drizzle-orm"
 import { parse as parseYaml, stringify as toYaml } from "yaml";
 import type { Audit } from "../../core/audit/index.ts";
 import type { Clock } from "../../core/clock.ts";
-import type { Context } from "../../core/context.ts";
-import { invalid, notFound, type FieldFault } from "../../core/errors.ts";
+import { holds, type Context } from "../../core/context.ts";
+import { forbidden, invalid, notFound, type FieldFault } from "../../core/errors.ts";
 import { groups, roles } from "../../core/permissions/model.ts";
 import type { Database, DatabaseEngine } from "../../engines/database/index.ts";
 import { isUuid, sha256Hex, uuidv7 } from "../../lib/ids/index.ts";
@@ -249,7 +249,16 @@ export function permissionService(deps: {
       return { allowed, reason, matched_rule: isVisible ? access.decidedBy : null, index_visible: isVisible };
     },
 
+    /** A folder's rule; needs `kb:write`, which its address alone does not say. */
     get: async (ctx: Context, kb: string, address: string): Promise<FolderPermissions> => {
+      if (!holds(ctx.caller, "kb:write")) {
+        await audit.record(database.db, ctx, {
+          type: "permission_denied",
+          result: "denied",
+          details: { route: ctx.route, permission: "kb:write", roles: [...ctx.caller.roles] },
+        });
+        throw forbidden("kb:write");
+      }
       const { collection, path } = await folder(ctx, kb, address);
       const book = await readRules(database.db, collection.botId, collection.nameKey);
       return present(collection, path, book.rules.get(path) ?? null, book);
