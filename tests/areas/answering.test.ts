@@ -2,18 +2,19 @@
 
 import { afterAll, beforeEach, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { normalizeQuestion, openAnswerCache, standsAlone } from "../../src/areas/bots/answer-cache.ts";
 import { citationFilter, withoutCitations } from "../../src/areas/bots/citations.ts";
 import type { AnsweringKnowledge, FoundPassage } from "../../src/areas/bots/knowledge.ts";
 import { bots, conversationContexts } from "../../src/areas/bots/model.ts";
+import type { OperatorModels } from "../../src/areas/bots/models.ts";
 import { openBots } from "../../src/areas/bots/open.ts";
 import type { PromptParts } from "../../src/areas/bots/prompt.ts";
 import { assemblePrompt, estimateTokens } from "../../src/areas/bots/prompt.ts";
 import type { SettingInput } from "../../src/areas/bots/settings.ts";
 import { conversations } from "../../src/areas/conversations/model.ts";
+import { answerService } from "../../src/areas/knowledge/answer.ts";
+import { readers } from "../../src/areas/knowledge/reader.ts";
+import { searchService } from "../../src/areas/knowledge/search.ts";
 import type {
   Reply,
   RespondInput,
@@ -22,7 +23,6 @@ import type {
   TurnConversation,
 } from "../../src/areas/conversations/responder.ts";
 import { openAudit } from "../../src/core/audit/index.ts";
-import { movableClock } from "../../src/core/clock.ts";
 import type { Context } from "../../src/core/context.ts";
 import { anonymousCaller, systemContext } from "../../src/core/context.ts";
 import { isAppError } from "../../src/core/errors.ts";
@@ -30,26 +30,24 @@ import { silentLog } from "../../src/core/log.ts";
 import { openPeople } from "../../src/core/people/index.ts";
 import { openSeal } from "../../src/core/seal.ts";
 import { openCache } from "../../src/engines/cache/open.ts";
-import { openDatabase } from "../../src/engines/database/open.ts";
 import type { Embedding } from "../../src/engines/embedding/index.ts";
 import type { Jobs } from "../../src/engines/jobs/index.ts";
 import { openModel } from "../../src/engines/model/open.ts";
 import { uuidv7 } from "../../src/lib/ids/index.ts";
 import type { Behaviour, ModelServer } from "../support/model-server.ts";
+import { HANDBOOK } from "../support/handbook.ts";
 import { answer, startModelServer } from "../support/model-server.ts";
+import { openPassageBench } from "../support/passages.ts";
 
-const dataDir = mkdtempSync(join(tmpdir(), "botserver-answering-"));
-const clock = movableClock();
 const log = silentLog;
-const engine = await openDatabase({ url: null, dataDir, pool: 1, sync: false, log });
-await engine.migrate();
+const bench = await openPassageBench();
+const { clock, database: engine } = bench;
 const cache = await openCache({ url: null, clock, log });
 const server: ModelServer = await startModelServer();
 afterAll(async () => {
   await server.stop();
   await cache.close();
-  await engine.close();
-  rmSync(dataDir, { recursive: true, force: true });
+  await bench.close();
 });
 
 function passage(title: string, text: string, rest: Partial<FoundPassage> = {}): FoundPassage {
@@ -106,39 +104,46 @@ const knowledge: AnsweringKnowledge & { state: string; asked: string[]; fails: E
 };
 
 const waits: number[] = [];
-const area = openBots({
-  engine,
-  cache,
-  clock,
-  log,
-  seal: openSeal("0123456789abcdef0123456789abcdef", null),
-  audit: openAudit({ clock }),
-  people: openPeople(),
-  jobs: { define: () => undefined } as unknown as Jobs,
-  embedding: null,
-  vectors: { kind: "embedded" },
-  fetcher: {
-    check: async () => undefined,
-    fetch: () => Promise.reject(new Error("the outbound guard is not part of these tests")),
-  },
-  openModel: (options) =>
-    openModel({
-      ...options,
-      wait: async (ms) => {
-        waits.push(ms);
-      },
-    }),
-  operator: {
-    connection: { url: server.url, apiKey: null, model: "test-model", timeoutMs: 400 },
-    aliases: { quality: "better-model" },
-    fallbackOrder: [],
-  },
-  surroundings: { serverDefaults: {}, environment: () => undefined },
-  knowledge,
-  conversations: { find: async () => null, tell: async () => undefined },
-  callerOf: async () => null,
-  erasers: [],
-});
+const withModel: OperatorModels = {
+  connection: { url: server.url, apiKey: null, model: "test-model", timeoutMs: 400 },
+  aliases: { quality: "better-model" },
+  fallbackOrder: [],
+};
+const withoutModel: OperatorModels = { connection: null, aliases: {}, fallbackOrder: [] };
+
+/** The bots area over one database, with its own view of models and knowledge. */
+function open(operator: OperatorModels, over: AnsweringKnowledge) {
+  return openBots({
+    engine,
+    cache,
+    clock,
+    log,
+    seal: openSeal("0123456789abcdef0123456789abcdef", null),
+    audit: openAudit({ clock }),
+    people: openPeople(),
+    jobs: { define: () => undefined } as unknown as Jobs,
+    embedding: null,
+    vectors: { kind: "embedded" },
+    fetcher: {
+      check: async () => undefined,
+      fetch: () => Promise.reject(new Error("the outbound guard is not part of these tests")),
+    },
+    openModel: (options) =>
+      openModel({
+        ...options,
+        wait: async (ms) => {
+          waits.push(ms);
+        },
+      }),
+    operator,
+    surroundings: { serverDefaults: {}, environment: () => undefined },
+    knowledge: over,
+    conversations: { find: async () => null, tell: async () => undefined },
+    callerOf: async () => null,
+    erasers: [],
+  });
+}
+const area = open(withModel, knowledge);
 await area.start();
 afterAll(() => area.stop());
 
@@ -523,26 +528,7 @@ describe("when the model fails", () => {
 });
 
 describe("without a model", () => {
-  const alone = openBots({
-    engine,
-    cache,
-    clock,
-    log,
-    seal: openSeal("0123456789abcdef0123456789abcdef", null),
-    audit: openAudit({ clock }),
-    people: openPeople(),
-    jobs: { define: () => undefined } as unknown as Jobs,
-    embedding: null,
-    vectors: { kind: "off" },
-    fetcher: { check: async () => undefined, fetch: () => Promise.reject(new Error("no")) },
-    openModel,
-    operator: { connection: null, aliases: {}, fallbackOrder: [] },
-    surroundings: { serverDefaults: {}, environment: () => undefined },
-    knowledge,
-    conversations: { find: async () => null, tell: async () => undefined },
-    callerOf: async () => null,
-    erasers: [],
-  });
+  const alone = open(withoutModel, knowledge);
 
   async function quoted(question: string, config: Record<string, SettingInput> = {}, language: string | null = null) {
     const conversation = await talk(await bot(config), visitor, language);
@@ -762,6 +748,128 @@ describe("answer cache", () => {
 
   test("case, accents, blanks and closing signs do not make another question", () => {
     expect(normalizeQuestion(" ¿Dónde  está la CANTINA?! ")).toBe("donde esta la cantina");
+  });
+});
+
+describe("over real knowledge", async () => {
+  const { database, vectors, embedding } = bench;
+  const search = searchService({
+    database,
+    vectors,
+    embedding,
+    bots: { usable: (ctx, ref) => area.bots.usable(ctx, ref) },
+    readers: readers({ database, clock }),
+    reranker: null,
+    clock,
+    log,
+  });
+  const real = answerService({
+    database,
+    search,
+    embedding,
+    readers: readers({ database, clock }),
+    modelFor: (botId) => area.modelFor(botId),
+    log,
+  }).knowledge;
+  const [asking, quoting] = [open(withModel, real), open(withoutModel, real)];
+  const clara = await bot({ "llm-cache": true });
+  const handbook = await bench.collection(clara.id, "handbook", "all");
+  for (const document of HANDBOOK) await bench.put(handbook, document);
+  await bench.put(handbook, {
+    title: "Board minutes",
+    passages: ["The board has decided that the Lisbon office will be closed in October."],
+    level: "role_based",
+    roles: ["board"],
+  });
+  const texts = HANDBOOK.flatMap(({ passages }) => passages.map((one) => (typeof one === "string" ? one : one.text)));
+
+  async function ask(question: string, by: typeof area, who: Context = visitor): Promise<Reply> {
+    const conversation = await talk(clara, who);
+    const reply = await by.responder.respond(conversation.input(question));
+    if (!reply) throw new Error("there is no answer");
+    expect(conversation.deltas.join("")).toBe(reply.content);
+    return reply;
+  }
+
+  test("without a model the answer is a sentence of the text, letter by letter, with its document", async () => {
+    const reply = await ask("How many days of paid vacation do full-time employees have?", quoting);
+    const [cited] = reply.citations;
+    expect(cited).toMatchObject({ n: 1, title: "Vacation policy", collection: "handbook" });
+    expect(texts.some((text) => text.includes(cited?.snippet ?? "?"))).toBe(true);
+    expect(reply.content).toContain(`> ${cited?.snippet.split("\n")[0]}`);
+    expect(reply.content).toContain("25 days");
+    expect(reply.metadata).toEqual({ answer_mode: "quoted" });
+  });
+
+  test("what is not in it is not answered", async () => {
+    const reply = await ask("Who won the chess championship in Reykjavik?", quoting);
+    expect(reply.metadata).toMatchObject({ answer_mode: "quoted", no_answer: true });
+    expect(reply.citations).toEqual([]);
+  });
+
+  test("a question of nothing but small words is talk, not a fault", async () => {
+    expect((await ask("What is it?", quoting)).metadata).toMatchObject({ no_answer: true });
+  });
+
+  test("with the model the cited numbers are those of the passages in the prompt", async () => {
+    server.next(answer("25 days [1]."));
+    const reply = await ask("How many days of paid vacation do employees have?", asking);
+    const prompt = server.requests[0]?.body.messages.at(-1)?.content ?? "";
+    const title = /passage \[1\] ([^>]+)>>/.exec(prompt)?.[1];
+    expect(reply.citations.map((one) => one.title)).toEqual([title ?? "?"]);
+    expect(prompt).toContain(reply.citations[0]?.snippet.slice(0, 60) ?? "?");
+  });
+
+  test("a caller without the right has nothing of a document: no prompt, no quote, no suggestion, no cached answer", async () => {
+    const question = "Which office will be closed in October by decision of the board?";
+    const caller = { ...anonymousCaller(new Set<string>()), kind: "session" as const, userId: uuidv7() };
+    const member: Context = { ...maintenance, caller: { ...caller, roles: new Set(["user", "board"]) } };
+    server.always(({ body }) =>
+      answer(JSON.stringify(body.messages).includes("Lisbon") ? "The Lisbon office [1]." : "I do not know."),
+    );
+    expect((await ask(question, asking, member)).content).toContain("Lisbon");
+    expect((await ask(question, asking)).content).toBe("I do not know.");
+    const quote = await ask(question, quoting);
+    expect(JSON.stringify(quote)).not.toContain("Lisbon");
+    expect(JSON.stringify(quote)).not.toContain("Board minutes");
+    expect((await ask(question, quoting, member)).content).toContain("Lisbon");
+  });
+
+  test("a changed document is cited at once, although the answer was cached", async () => {
+    const question = "What does the moon bus cost?";
+    server.always(({ body }) =>
+      answer(JSON.stringify(body.messages).includes("9 euros") ? "9 euros [1]." : "7 euros [1]."),
+    );
+    const document = { title: "Moon bus", passages: ["A ride with the moon bus costs 7 euros."] };
+    const id = await bench.put(handbook, document);
+    expect((await ask(question, asking)).content).toBe("7 euros [1].");
+    expect((await ask(question, asking)).usage?.cached).toBe(true);
+    await bench.put(handbook, { ...document, id, passages: ["A ride with the moon bus costs 9 euros."] });
+    const fresh = await ask(question, asking);
+    expect([fresh.content, fresh.usage?.cached]).toEqual(["9 euros [1].", false]);
+    expect(fresh.citations[0]?.snippet).toContain("9 euros");
+  });
+
+  test("every question of the greeting is answered from the knowledge", async () => {
+    const [greeting] = await quoting.responder.greet((await talk(clara)).input(""));
+    expect(greeting?.suggestions.length).toBeGreaterThan(0);
+    for (const { value } of greeting?.suggestions ?? []) {
+      expect((await ask(value, quoting)).metadata).toEqual({ answer_mode: "quoted" });
+    }
+    expect(JSON.stringify(greeting)).not.toContain("Board");
+  });
+
+  test("with kb-auto off only collections that are marked take part, and a conversation may choose its own", async () => {
+    const shy = await bot({ "kb-auto": false });
+    const closed = await bench.collection(shy.id, "closed", "all");
+    await bench.put(closed, { title: "Closed", passages: ["The zebra eats purple grass."] });
+    const conversation = await talk(shy);
+    const question = "What does the zebra eat?";
+    const quoted = async () =>
+      (await quoting.responder.respond(conversation.input(question)))?.metadata["no_answer"] !== true;
+    expect(await quoted()).toBe(false);
+    await area.sessions.update(conversation.conversation, () => ({ activeKbs: ["Closed.gbkb"] }));
+    expect(await quoted()).toBe(true);
   });
 });
 

@@ -7,6 +7,7 @@ import type { BotConfig } from "./config.ts";
 import type { BotsDirectory, LoadedBot } from "./directory.ts";
 import type { BotRow } from "./model.ts";
 import { decideAccess, decideManagement, isOpen } from "./rules.ts";
+import { themeCss } from "./theme.ts";
 
 /** The language a bot speaks by itself: what its settings say, else its row. */
 export function botLanguage(row: Pick<BotRow, "language">, config: BotConfig): string {
@@ -17,8 +18,9 @@ function chatBot({ row, config }: LoadedBot, isDefault: boolean): ChatBot {
   return {
     id: row.id,
     name: row.name,
-    title: row.displayName,
-    theme: config.value("theme"),
+    title: config.value("theme-title") ?? row.displayName,
+    // Colours alone are a theme too.
+    theme: config.value("theme") ?? (themeCss(config) === "" ? null : "default"),
     isActive: isOpen(row),
     isDefault,
     anonymousAllowed: row.anonymousAllowed,

@@ -18,6 +18,8 @@ export interface ModelChoice {
 export interface BotModels {
   /** What is tried one after another; empty where no model is configured. `wanted`: a model's name or an alias. */
   order(config: BotConfig, wanted: string | null): ModelChoice[];
+  /** The first choice with its name bound, for callers that know nothing of a bot's settings; null without a model. */
+  first(config: BotConfig): Model | null;
   /** The name under which answers are made, for the bot's view and for caches; null without a model. */
   nameOf(config: BotConfig, wanted?: string | null): string | null;
 }
@@ -113,17 +115,26 @@ export function botModels(deps: {
   const firstName = (config: BotConfig, wanted: string | null) =>
     (wanted === null ? null : resolve(config, wanted)) ?? resolve(config, "default");
 
+  function order(config: BotConfig, wanted: string | null): ModelChoice[] {
+    const model = modelOf(config);
+    if (model === null) return [];
+    const first = firstName(config, wanted);
+    const others = config.value("model-fallback-enabled")
+      ? (config.value("model-fallback-order") ?? operator.fallbackOrder)
+      : [];
+    const names = others.map((name) => resolve(config, name)).filter((name) => name !== null);
+    const distinct = [...new Set(names)].filter((name) => name !== (first ?? model.name));
+    return [{ model, name: first }, ...distinct.map((name) => ({ model, name }))];
+  }
+
   return {
-    order: (config, wanted) => {
-      const model = modelOf(config);
-      if (model === null) return [];
-      const first = firstName(config, wanted);
-      const others = config.value("model-fallback-enabled")
-        ? (config.value("model-fallback-order") ?? operator.fallbackOrder)
-        : [];
-      const names = others.map((name) => resolve(config, name)).filter((name) => name !== null);
-      const distinct = [...new Set(names)].filter((name) => name !== (first ?? model.name));
-      return [{ model, name: first }, ...distinct.map((name) => ({ model, name }))];
+    order,
+    first: (config) => {
+      const [choice] = order(config, null);
+      if (!choice) return null;
+      const { model, name } = choice;
+      if (name === null) return model;
+      return { ...model, name, stream: (request) => model.stream({ model: name, ...request }) };
     },
     nameOf: (config, wanted = null) => {
       const model = modelOf(config);

@@ -116,6 +116,11 @@ export function openBots(deps: BotsDeps) {
     sessions,
     answers,
     responder,
+    /** The model that a bot talks to, for whoever asks it in the bot's name; null without one. */
+    modelFor: async (botId: string): Promise<Model | null> => {
+      const bot = await directory.find(botId);
+      return bot ? models.first(bot.config) : null;
+    },
     /** Seeds the default bot and listens for changes; after the migration, before the jobs engine starts. */
     start: async (): Promise<void> => {
       await directory.start();
