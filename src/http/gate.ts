@@ -3,7 +3,15 @@
 
 import type { Authenticator } from "../core/authentication.ts";
 import { holds, type Caller, type Context } from "../core/context.ts";
-import { AppError, forbidden, notFound, payloadTooLarge, unauthorized, unsupportedMediaType } from "../core/errors.ts";
+import {
+  AppError,
+  badRequest,
+  forbidden,
+  notFound,
+  payloadTooLarge,
+  unauthorized,
+  unsupportedMediaType,
+} from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
 import { canonicalPath, clientAddress, countedAddress, pathBounds, SUPPORTED_VERSIONS } from "./address.ts";
 import type { Limits } from "./limits.ts";
@@ -154,6 +162,8 @@ export function openGate(deps: GateDeps) {
       const ctx: Context = { caller, requestId, ip, userAgent, method: request.method, route: entry.path };
       const permitted = permit(ctx, entry);
       if (permitted instanceof Promise) return permitted;
+      // No text that the database keeps can hold it.
+      if (request.url.includes("%00")) throw badRequest("The address must not contain U+0000.", "invalid_address");
       checkBody(entry, request, deps.settings());
       return ctx;
     };
@@ -181,7 +191,7 @@ export function openGate(deps: GateDeps) {
         settings.trustProxy,
       );
       const isSocket = entry !== null && request.headers.get("upgrade")?.toLowerCase() === "websocket";
-      const credential = credentialOf(request, isSocket);
+      const credential = credentialOf(request, isSocket || entry?.mark.queryToken === true);
       if (entry?.mark.uncounted || isSocket)
         return enter(request, entry ?? match(request, path), credential, ip, headers);
       const known = credential === null ? null : deps.authenticator.remembered(credential);

@@ -18,6 +18,8 @@ export interface Mark {
   sessionOnly?: true;
   /** Also allowed while a session must set up its second factor. */
   whileRestricted?: true;
+  /** The credential may stand in `?token=`: for clients that cannot set headers (EventSource). */
+  queryToken?: true;
   /** Not counted against the hourly limits (pages, documents, probes). */
   uncounted?: true;
   /** What a request body may be. JSON unless said; `raw` routes read the stream themselves. */

@@ -232,6 +232,8 @@ export interface CallerSource {
    * Synchronous while it is fresh in memory: sockets ask with every message.
    */
   callerOf(proof: CallerProof): MaybePromise<Caller | null>;
+  /** Those of these sign-in sessions that have ended by now, by idleness and expiry too; one query for all. */
+  endedOf(sessionIds: readonly string[]): Promise<readonly string[]>;
 }
 
 export type CallerProof =

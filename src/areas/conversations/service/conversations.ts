@@ -568,31 +568,19 @@ export function conversationService(deps: ConversationServiceDeps) {
       requirePermission(ctx, "chat:write");
       const origin = await tokens.origin(db, token);
       if (!origin || origin.conversationId !== id.toLowerCase()) throw notFound("conversation");
-      const bot = await bots.find((await access.find(id))?.botId ?? null);
-      if (bot && (await bots.access(ctx, bot)) !== "allowed") throw forbidden("bots:use", "bot_not_allowed");
-      return engine.transaction(async (tx, afterCommit) => {
-        const row = await lock(tx, origin.conversationId);
-        if (row.userId !== null) throw conflict("already_claimed", "This conversation belongs to an account already.");
-        if (origin.isEnded) throw conflict("conversation_expired", "This conversation has expired.");
-        const changed = await update(tx, row.id, {
-          userId,
-          claimedAt: clock.date(),
-          expiresAt: null,
-          eraseAt: null,
-        });
-        await tx
-          .update(messages)
-          .set({ senderId: userId, senderName: ctx.caller.username })
-          .where(and(eq(messages.conversationId, row.id), eq(messages.sender, "user")));
-        await outcomes.claimed(tx, row.id, userId);
-        for (const listener of deps.listeners) await listener.claimed?.(event(tx, afterCommit, changed), userId);
-        await audit.record(tx, ctx, {
-          type: "conversation_claimed",
-          resource: { type: "conversation", id: row.id },
-        });
-        await endTokens(tx, afterCommit, row.id);
-        return changed;
-      });
+      if (origin.isEnded && (await access.find(id))?.userId === null) {
+        throw conflict("conversation_expired", "This conversation has expired.");
+      }
+      return claimRow(ctx, userId, origin.conversationId);
+    },
+
+    /** The same for a socket that came in without an account; its own conversation already is returned as it is. */
+    claimOpen: async (ctx: Context, id: string): Promise<ConversationRow> => {
+      const userId = requireUser(ctx);
+      requirePermission(ctx, "chat:write");
+      const row = await access.find(id);
+      if (!row) throw notFound("conversation");
+      return row.userId === userId ? row : claimRow(ctx, userId, row.id);
     },
 
     /** Gives a conversation to a person or back to the bot; for attendance. Part of the caller's transaction. */
@@ -609,7 +597,7 @@ export function conversationService(deps: ConversationServiceDeps) {
       const changed = await update(tx, id, {
         handler,
         ...(handler === "human" && row.handler === "bot" ? { handedOverAt: clock.date() } : {}),
-        ...(resolution ?? {}),
+        ...resolution,
       });
       if (handler === "human" && row.handler === "bot") await record(tx, ctx, "conversation.handed_over", changed);
       afterCommit(() => rooms.frame(id, statusFrame(id, "handler", { handler, ...shown })));
@@ -654,7 +642,7 @@ export function conversationService(deps: ConversationServiceDeps) {
         await turns.cancelAll(id);
         await engine.transaction(async (tx, afterCommit) => {
           const [row] = await tx.select().from(conversations).where(eq(conversations.id, id)).for("update");
-          const isSilent = row?.expiresAt != null && row.expiresAt <= clock.date();
+          const isSilent = row?.expiresAt instanceof Date && row.expiresAt <= clock.date();
           if (!row || row.status !== "active" || row.userId !== null || !isSilent) return;
           await closeRow(tx, afterCommit, ctx, row, "idle", {});
           await endTokens(tx, afterCommit, id);
@@ -711,6 +699,29 @@ export function conversationService(deps: ConversationServiceDeps) {
       for (const row of rows) await eraseRow(tx, (action) => later(action), row);
     },
   };
+
+  async function claimRow(ctx: Context, userId: string, id: string): Promise<ConversationRow> {
+    const known = await access.find(id);
+    const bot = known === null ? null : await bots.find(known.botId);
+    if (bot && (await bots.access(ctx, bot)) !== "allowed") throw forbidden("bots:use", "bot_not_allowed");
+    return engine.transaction(async (tx, afterCommit) => {
+      const row = await lock(tx, id);
+      if (row.userId !== null) throw conflict("already_claimed", "This conversation belongs to an account already.");
+      const changed = await update(tx, row.id, { userId, claimedAt: clock.date(), expiresAt: null, eraseAt: null });
+      await tx
+        .update(messages)
+        .set({ senderId: userId, senderName: ctx.caller.username })
+        .where(and(eq(messages.conversationId, row.id), eq(messages.sender, "user")));
+      await outcomes.claimed(tx, row.id, userId);
+      for (const listener of deps.listeners) await listener.claimed?.(event(tx, afterCommit, changed), userId);
+      await audit.record(tx, ctx, {
+        type: "conversation_claimed",
+        resource: { type: "conversation", id: row.id },
+      });
+      await endTokens(tx, afterCommit, row.id);
+      return changed;
+    });
+  }
 
   async function eraseById(id: string): Promise<void> {
     await turns.cancelAll(id);

@@ -87,8 +87,8 @@ export interface HistoryQuery {
 
 interface Waiting {
   item: Appending;
-  resolve(appended: Appended | null): void;
-  reject(error: unknown): void;
+  resolve: (appended: Appended | null) => void;
+  reject: (error: unknown) => void;
 }
 
 export interface MessagesDeps extends ConversationsDeps {
