@@ -1,16 +1,18 @@
 // The root of the app: gate, body reading, the one error handler, the aliases, the default headers.
 
 import { Elysia, ValidationError, type AnyElysia } from "elysia";
+import { TransformDecodeCheckError, TransformDecodeError } from "@sinclair/typebox/value";
 import type { Authenticator } from "../core/authentication.ts";
 import type { Context } from "../core/context.ts";
 import { AppError, isAppError, notFound } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
+import { pathBounds } from "./address.ts";
 import { canonicalUrl, openGate, type GateSettings } from "./gate.ts";
-import { readJson } from "./body.ts";
+import { readForm, readJson } from "./body.ts";
 import { failureResponse } from "./failures.ts";
 import type { Limits } from "./limits.ts";
 import { routeTable, type RouteTable } from "./table.ts";
-import { validationFailure } from "./validation.ts";
+import { checkShape, decodingFailure, validationFailure } from "./validation.ts";
 
 export interface KernelDeps {
   authenticator: Authenticator;
@@ -75,6 +77,9 @@ export function openKernel(deps: KernelDeps) {
       const refusal = validationFailure(error);
       if (refusal) return refusal;
       deps.log.error("an answer does not match its schema", { route: ctx?.route, faults: schemaFaults(error) });
+    } else if (error instanceof TransformDecodeCheckError || error instanceof TransformDecodeError) {
+      // What stands inside a list in a query is checked only when it is taken apart.
+      return decodingFailure(error);
     } else if (code === "NOT_FOUND") {
       return notFound("address");
     } else if (code === "PARSE") {
@@ -122,13 +127,18 @@ export function openKernel(deps: KernelDeps) {
       return undefined;
     })
     .onParse({ as: "global" }, async ({ request, contentType }) => {
-      if (contentType === "application/json" || contentType.endsWith("+json")) {
-        const { maxBodyBytes } = deps.settings();
-        const value = await readJson(request, maxBodyBytes);
-        // Undefined would hand the consumed stream to the next parser; null fails a required body with 422.
-        return value === undefined ? null : value;
-      }
-      return undefined;
+      // Media types are read regardless of case (RFC 9110, 8.3.1); Elysia compares them as they stand.
+      const type = contentType.trim().toLowerCase();
+      const { maxBodyBytes } = deps.settings();
+      const isJson = type === "application/json" || type.endsWith("+json");
+      if (!isJson && type !== "application/x-www-form-urlencoded") return undefined;
+      const given = isJson ? await readJson(request, maxBodyBytes) : await readForm(request, maxBodyBytes);
+      // Undefined would hand the consumed stream to the next parser; null fails a required body with 422.
+      if (given === undefined || given === null) return null;
+      const { start, end } = pathBounds(request.url);
+      const entry = running.table?.find(request.method, request.url.slice(start, end)) ?? null;
+      if (entry !== null && "mark" in entry && entry.body !== null) checkShape(entry.body, given);
+      return given;
     })
     .onError({ as: "global" }, async ({ error, code, request, ctx }) =>
       failureResponse(await failure(error, code, request, ctx)),

@@ -90,7 +90,7 @@ function failuresOf(mark: Mark, operation: Json, method: string): number[] {
   const hasInput = takesBody || (Array.isArray(operation["parameters"]) && operation["parameters"].length > 0);
   const isWrite = method !== "get";
   return [
-    ...(takesBody || method !== "get" ? [400] : []),
+    400,
     401,
     403,
     404,

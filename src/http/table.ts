@@ -1,7 +1,7 @@
 // The gate's own view of all routes: method and path → mark and pattern. Built once at boot from the app.
 
 import Memoirist from "memoirist";
-import type { AnyElysia } from "elysia";
+import type { AnyElysia, TSchema } from "elysia";
 import type { Mark } from "./mark.ts";
 
 export interface RouteEntry {
@@ -10,6 +10,8 @@ export interface RouteEntry {
   path: string;
   mark: Mark;
   takesBody: boolean;
+  /** Schema of the body; null where the route reads it by itself or takes none. */
+  body: TSchema | null;
 }
 
 export interface RouteTable {
@@ -21,7 +23,7 @@ export interface RouteTable {
 interface RouteLike {
   method: string;
   path: string;
-  hooks: { detail?: { "x-mark"?: Mark }; body?: unknown };
+  hooks: { detail?: { "x-mark"?: Mark }; body?: TSchema };
 }
 
 function withoutTrailingSlash(path: string): string {
@@ -47,6 +49,7 @@ export function routeTable(app: AnyElysia): RouteTable {
       path: route.path,
       mark,
       takesBody: route.hooks.body !== undefined || mark.body !== undefined,
+      body: route.hooks.body ?? null,
     };
     all.push(entry);
     const path = withoutTrailingSlash(route.path);

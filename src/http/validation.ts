@@ -1,8 +1,10 @@
 // Elysia's validation errors as the contract's 422: every fault once, by its path, without repeating the input.
 
-import type { ValidationError } from "elysia";
+import { Value, type TransformDecodeCheckError, type TransformDecodeError } from "@sinclair/typebox/value";
+import type { TSchema, ValidationError } from "elysia";
 import { invalid, type AppError, type FieldFault } from "../core/errors.ts";
 
+/** A schema as far as it is looked at here. */
 interface SchemaLike {
   type?: string | string[];
   const?: unknown;
@@ -16,6 +18,10 @@ interface SchemaLike {
   minItems?: number;
   maxItems?: number;
   anyOf?: SchemaLike[];
+  allOf?: SchemaLike[];
+  items?: SchemaLike;
+  properties?: Record<string, SchemaLike>;
+  patternProperties?: Record<string, SchemaLike>;
   description?: string;
 }
 
@@ -67,19 +73,59 @@ export function expectation(schema: SchemaLike | undefined): string | undefined 
   }
 }
 
-/** The 422 of a failed request check. Null when it was our own answer that failed, which is a bug (500). */
-export function validationFailure(error: ValidationError): AppError | null {
-  if (error.type === "response") return null;
-  const faults = error.all as unknown as Fault[];
+const FAULTS_MAX = 64;
+
+function failureOf(faults: Iterable<Fault>, part: string): AppError {
   const fields = new Map<string, FieldFault>();
   for (const fault of faults) {
     const inner = (fault.path ?? "").replace(/^\//, "").replaceAll("/", ".");
-    const path = inner === "" ? (error.type === "body" ? "body" : String(error.type)) : inner;
+    const path = inner === "" ? part : inner;
     if (fields.has(path)) continue;
+    if (fields.size >= FAULTS_MAX) break;
     const expected = expectation(fault.schema);
     const isMissing = fault.message === "Expected required property" || fault.message === "Required property";
     const message = isMissing ? "is required" : expected ? `must be ${expected}` : (fault.message ?? "is invalid");
     fields.set(path, { path, message, ...(expected ? { expected } : {}) });
   }
-  return invalid(fields.size > 0 ? [...fields.values()] : [{ path: String(error.type), message: "is invalid" }]);
+  return invalid(fields.size > 0 ? [...fields.values()] : [{ path: part, message: "is invalid" }]);
+}
+
+/** The 422 of a failed request check. Null when it was our own answer that failed, which is a bug (500). */
+export function validationFailure(error: ValidationError): AppError | null {
+  if (error.type === "response") return null;
+  return failureOf(error.all as unknown as Fault[], String(error.type));
+}
+
+/** The 422 of a list in text form whose items are not as they should be. */
+export function decodingFailure(error: TransformDecodeCheckError | TransformDecodeError): AppError {
+  return failureOf("path" in error ? [{ path: error.path }] : [error.error as Fault], "query");
+}
+
+/** True where the schema wants an object or a list and the value has something else. */
+function isMisshapen(schema: SchemaLike, value: unknown): boolean {
+  if (value === undefined) return false;
+  if (schema.allOf) return schema.allOf.some((part) => isMisshapen(part, value));
+  if (schema.type === "array") {
+    if (!Array.isArray(value)) return true;
+    const { items } = schema;
+    return items !== undefined && (items.type === "object" || items.type === "array" || items.allOf !== undefined)
+      ? value.some((item) => isMisshapen(items, item))
+      : false;
+  }
+  if (schema.type !== "object") return false;
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return true;
+  const members = value as Record<string, unknown>;
+  for (const [name, member] of Object.entries(schema.properties ?? {})) {
+    if (Object.hasOwn(members, name) && isMisshapen(member, members[name])) return true;
+  }
+  const [open] = Object.values(schema.patternProperties ?? {});
+  return open !== undefined && Object.values(members).some((member) => isMisshapen(open, member));
+}
+
+/**
+ * Throws 422 for a body in which a value stands where the schema wants an object or a list. Elysia's cleaner, which
+ * comes before its check, would make an empty object of the one and run to the `length` that the other claims.
+ */
+export function checkShape(schema: TSchema, body: unknown): void {
+  if (isMisshapen(schema as SchemaLike, body)) throw failureOf(Value.Errors(schema, body) as Iterable<Fault>, "body");
 }

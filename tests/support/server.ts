@@ -9,7 +9,7 @@ import { openServer, type Server } from "../../src/commands/serve.ts";
 import { loadConfig } from "../../src/config.ts";
 import { movableClock } from "../../src/core/clock.ts";
 import { users } from "../../src/areas/users/model.ts";
-import { openLog, silentLog } from "../../src/core/log.ts";
+import { openLog, silentLog, type Log } from "../../src/core/log.ts";
 import { uuidv7 } from "../../src/lib/ids/index.ts";
 
 export const ADMIN = { email: "admin@example.org", password: "correct horse battery staple" };
@@ -44,7 +44,10 @@ export interface Person {
 }
 
 /** Starts a server; it is stopped and its folder removed after the test file. */
-export async function startTestServer(env: Record<string, string> = {}): Promise<TestServer> {
+export async function startTestServer(
+  env: Record<string, string> = {},
+  options: { log?: Log } = {},
+): Promise<TestServer> {
   const dataDir = mkdtempSync(join(tmpdir(), "botserver-test-"));
   const clock = movableClock();
   const settings = {
@@ -59,7 +62,7 @@ export async function startTestServer(env: Record<string, string> = {}): Promise
     RATE_LIMIT_ADMIN: "0",
     ...env,
   };
-  const log = process.env["TEST_LOG"] ? openLog("debug", "pretty") : silentLog;
+  const log = options.log ?? (process.env["TEST_LOG"] ? openLog("debug", "pretty") : silentLog);
   const server = await openServer(loadConfig(settings, dataDir), { clock, log });
   afterAll(async () => {
     await server.stop(1000);

@@ -1,0 +1,535 @@
+// Every operation of the API's document under valid and invalid requests in all their parts, made from a seed:
+// whatever is sent, the answer is one that the document declares, and tells nothing of the inside.
+// FUZZ_COUNT: requests of each kind per operation; FUZZ_SEED: a run to repeat.
+
+import { expect, test } from "bun:test";
+import type { Log, LogFields } from "../../src/core/log.ts";
+import {
+  hostileText,
+  hostileValue,
+  jsonText,
+  nested,
+  random,
+  singular,
+  spoiled,
+  validValue,
+  type Random,
+  type Schema,
+} from "../support/arbitrary.ts";
+import { makeAccount, makeKey, type Account } from "../support/callers.ts";
+import { openJudge, operationsOf, readDocument, type Answered, type Operation } from "../support/operations.ts";
+import { ADMIN, startTestServer } from "../support/server.ts";
+
+const COUNT = Number(process.env["FUZZ_COUNT"] ?? 25);
+const SEED = Number(process.env["FUZZ_SEED"] ?? Date.now() % 4_294_967_296);
+/** Requests under way at a time. */
+const WIDTH = 6;
+const DEADLINE_MS = 20_000;
+const STREAM_MS = 300;
+/** Longer addresses are refused by the HTTP server itself (431), before anything of ours. */
+const URL_MAX = 6_000;
+
+/** What the server said to itself about a request, for the report of a failure. */
+const logged: { at: number; text: string }[] = [];
+const note =
+  (level: string) =>
+  (message: string, fields: LogFields = {}) => {
+    logged.push({
+      at: performance.now(),
+      text: `${level} ${message} ${Bun.inspect(fields, { depth: 6 }).slice(0, 3_000)}`,
+    });
+    if (logged.length > 50) logged.shift();
+  };
+const log: Log = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: note("warn"),
+  error: note("error"),
+  with: () => log,
+};
+
+const server = await startTestServer(
+  { REGISTRATION: "open", TRUST_PROXY: "1", BOOTSTRAP_SECRET: "a bootstrap secret of enough length" },
+  { log },
+);
+const document = await readDocument(server.url);
+const judge = openJudge(document, [server.dataDir, process.cwd()]);
+const unconfigured = new Set(await unconfiguredServices());
+
+/** What makes things comes first, what takes them away or ends sessions last. */
+function rank({ method, path, responses }: Operation): number {
+  if (/\/(re)?activate$/.test(path)) return 7;
+  if (/logout|suspend|sessions|reset|erase/.test(path) && method !== "GET") return 6;
+  if (method === "DELETE") return 5;
+  if (method === "POST") return "201" in responses ? 0 : 2;
+  return method === "GET" ? 1 : 3;
+}
+const operations = operationsOf(document).toSorted((a, b) => rank(a) - rank(b));
+
+async function unconfiguredServices(): Promise<string[]> {
+  const { data } = await server.call<{ components: { name: string; status: string }[] }>("GET", "/api/v1/health");
+  return data.components.filter(({ status }) => status === "not_configured").map(({ name }) => name);
+}
+
+// --- Real things, known from answers ---
+
+const KNOWN_MAX = 40;
+const things = new Map<string, string[]>();
+
+function learn(field: string, value: string): void {
+  const known = things.get(field) ?? [];
+  if (known.includes(value)) return;
+  known.push(value);
+  if (known.length > KNOWN_MAX) known.splice(1, 1);
+  things.set(field, known);
+}
+
+/** Ids, names and tokens in an answer, by the name of their field. */
+function harvest(value: unknown, field = "", depth = 0): void {
+  if (depth > 8) return;
+  if (typeof value === "string") {
+    if (/(^|_)(id|name|slug|token|bot)$|^cs_/.test(field) && value.length <= 200 && value !== "") learn(field, value);
+    if (value.startsWith("cs_")) learn("chat credential", value);
+    return;
+  }
+  if (Array.isArray(value)) for (const item of value.slice(0, 20)) harvest(item, singular(field), depth + 1);
+  else if (typeof value === "object" && value !== null)
+    for (const [name, member] of Object.entries(value)) harvest(member, name, depth + 1);
+}
+
+const PERMISSIONS = [...new Set(operations.map(({ access }) => access).filter((access) => access.includes(":")))];
+let addresses = 0;
+
+/** What chance would not find: words of a catalogue, a password that is right, an address that is free. */
+function written(field: string): readonly string[] {
+  switch (field) {
+    case "email":
+      addresses += 1;
+      return [`somebody.new${addresses}@example.org`, `somebody.else${addresses}@example.org`, ADMIN.email];
+    case "password":
+    case "new_password":
+      return [ADMIN.password, "quite another long secret"];
+    case "scope":
+    case "permission":
+      return PERMISSIONS;
+    case "grant_type":
+      return ["password", "refresh_token", "client_credentials"];
+    case "bot":
+    case "bot_name":
+    case "bot_id":
+      return ["default"];
+    default:
+      return [];
+  }
+}
+
+const suggest = (field: string): readonly string[] => {
+  const known = [...(things.get(field) ?? []), ...(things.get(`${field}_id`) ?? [])];
+  // The latest ones are the likeliest to be still there.
+  return [...written(field), ...known, ...known.slice(-2), ...known.slice(-2)];
+};
+
+// --- Callers ---
+
+type CallerKind = "admin" | "user" | "guest" | "key" | "chat" | "anonymous" | "wrong";
+const accounts = new Map<CallerKind, { account: Account; credential: string }>();
+
+async function renew(kind: "admin" | "user" | "guest" | "key"): Promise<void> {
+  const account = await makeAccount(
+    server,
+    kind === "guest" ? ["guest"] : kind === "user" ? ["user"] : ["user", "admin"],
+  );
+  const credential = kind === "key" ? (await makeKey(server, account, ["*"])).secret : account.token;
+  accounts.set(kind, { account, credential });
+  for (const [field, value] of [
+    ["user_id", account.userId],
+    ["session_id", account.sessionId],
+    ["refresh_token", account.refreshToken],
+    ["username", account.username],
+    ["email", account.email],
+  ] as const)
+    learn(field, value);
+}
+for (const kind of ["admin", "user", "guest", "key"] as const) await renew(kind);
+
+function credentialOf(kind: CallerKind): string | null {
+  if (kind === "anonymous") return null;
+  if (kind === "wrong") return "not.a.token";
+  if (kind === "chat") return things.get("chat credential")?.at(-1) ?? null;
+  return accounts.get(kind)?.credential ?? null;
+}
+
+/** A caller that was signed out, suspended or counted out gets a successor. */
+async function mend(kind: CallerKind, status: number): Promise<void> {
+  if (status !== 401 && status !== 429) return;
+  if (kind === "admin" || kind === "user" || kind === "guest" || kind === "key") {
+    const { account, credential } = accounts.get(kind) ?? {};
+    if (!account || !credential) return;
+    const alive = await server.call("GET", "/api/v1/users/me", { token: credential });
+    if (alive.status !== 200 || status === 429) await renew(kind);
+  }
+}
+
+// --- Requests ---
+
+interface Request {
+  kind: "valid" | "invalid";
+  caller: CallerKind;
+  url: string;
+  headers: Record<string, string>;
+  body: string | FormData | Uint8Array | undefined;
+  /** The JSON value behind the body, where it is one and the type is declared. */
+  json?: { type: string; value: unknown };
+  /** Statuses beside the declared ones: a path that was bent leads to another route, or to none. */
+  tolerated: readonly number[];
+}
+
+function encoded(value: unknown): string {
+  // A lone surrogate has no UTF-8; it is sent as what an encoder makes of it.
+  return encodeURIComponent((typeof value === "string" ? value : JSON.stringify(value)).toWellFormed());
+}
+
+/** Texts for a place in a path, as they stand in the address. */
+const PATH_PIECES = [
+  "%",
+  "%zz",
+  "%ff",
+  "%00",
+  "%2e%2e",
+  "%2F",
+  "..%2f..",
+  "a%2Fb",
+  ";a=b",
+  "%E2%80%AE",
+  "x".repeat(2_000),
+];
+
+function pathOf(operation: Operation, from: Random, spoil: boolean): string {
+  return operation.path.replace(/\{([^}]+)\}/g, (_, name: string) => {
+    const schema = operation.parameters.find((one) => one.in === "path" && one.name === name)?.schema ?? {
+      type: "string",
+    };
+    if (spoil && from.chance(0.3)) return from.pick(PATH_PIECES);
+    if (name === "user_id" && from.chance(0.15)) return "me";
+    const hostile = spoil && from.chance(0.4);
+    const text = encoded(hostile ? hostileText(from) : validValue({ minLength: 1, ...schema }, from, suggest, name));
+    // Dots alone are steps in the path and no name.
+    return /^\.*$/.test(text) ? "x" : text;
+  });
+}
+
+function queryOf(operation: Operation, from: Random, spoil: boolean): string {
+  const parts: string[] = [];
+  for (const { name, schema, required } of operation.parameters.filter((one) => one.in === "query")) {
+    if (!required && !from.chance(0.4)) continue;
+    const value =
+      spoil && from.chance(0.5) ? spoiled(schema, undefined, from) : validValue(schema, from, suggest, name);
+    for (const one of Array.isArray(value) ? value : [value])
+      parts.push(`${encodeURIComponent(name)}=${encoded(one ?? "")}`);
+  }
+  if (spoil && from.chance(0.4)) {
+    const [first = "limit=1"] = parts;
+    parts.push(
+      from.pick([
+        first,
+        "unknown=1",
+        "limit=1&limit=2",
+        "limit[]=1",
+        "limit[a]=1",
+        "filter[x]=1",
+        "filter=%7B%22a%22",
+        "__proto__=1",
+        "constructor[prototype][a]=1",
+        "%ff=%fe",
+        "=",
+        "&&",
+        `${encoded(hostileText(from))}=${encoded(hostileText(from))}`,
+      ]),
+    );
+  }
+  return parts.length > 0 ? `?${parts.join("&")}` : "";
+}
+
+const BROKEN_JSON = [
+  "{",
+  '{"a":}',
+  "[1,2",
+  "'x'",
+  "undefined",
+  '{"a":1}}',
+  "\u0000",
+  "{a:1}",
+  '"\\ud800',
+  "NaN",
+  "-",
+  '{"a":1,}',
+];
+
+function multipart(schema: Schema, value: Record<string, unknown>): FormData {
+  const form = new FormData();
+  for (const [name, member] of Object.entries(value)) {
+    const declared = schema.properties?.[name] ?? {};
+    const isFile = declared.format === "binary" || declared.items?.format === "binary";
+    for (const one of Array.isArray(member) ? member : [member]) {
+      const text = typeof one === "string" ? one : JSON.stringify(one ?? null);
+      if (isFile) form.append(name, new File([text.toWellFormed()], "notes.txt", { type: "text/plain" }));
+      else form.append(name, text.toWellFormed());
+    }
+  }
+  return form;
+}
+
+function formText(value: unknown): string {
+  const members = typeof value === "object" && value !== null ? Object.entries(value) : [];
+  return members.map(([name, member]) => `${encoded(name)}=${encoded(member ?? "")}`).join("&");
+}
+
+function withBody(operation: Operation, from: Random, spoil: boolean, request: Request): void {
+  if (operation.bodies.length === 0) {
+    if (spoil && operation.method !== "GET" && from.chance(0.3)) {
+      request.headers["content-type"] = from.pick(["application/json", "text/plain", "application/xml"]);
+      request.body = from.pick(["{}", "[", "x".repeat(3_000)]);
+      request.tolerated = [...request.tolerated, 400, 413, 415];
+    }
+    return;
+  }
+  const { type, schema } = from.pick(operation.bodies);
+  if (!operation.bodyRequired && !spoil && from.chance(0.3)) return;
+  const valid = validValue(schema, from, suggest);
+  if (!spoil && !judge.allowsBody(operation, type, valid) && type === "application/json") {
+    throw new Error(`the generator made an invalid body for ${operation.name}: ${jsonText(valid).slice(0, 500)}`);
+  }
+  request.headers["content-type"] = type;
+  const hostile = spoil && from.chance(0.8);
+  const value = hostile ? (from.chance(0.75) ? spoiled(schema, valid, from) : hostileValue(from)) : valid;
+  if (type === "application/json") {
+    request.body = jsonText(value);
+    request.json = { type, value };
+  } else if (type === "multipart/form-data") {
+    delete request.headers["content-type"]; // with its boundary, by fetch
+    request.body = multipart(
+      schema,
+      typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {},
+    );
+  } else if (type === "application/x-www-form-urlencoded") request.body = formText(value);
+  else request.body = typeof value === "string" ? value.toWellFormed() : jsonText(value);
+  if (!spoil || !from.chance(0.35)) return;
+  // The body as a whole: no JSON, another type, bytes that are no UTF-8, nothing.
+  delete request.json;
+  switch (from.int(0, 6)) {
+    case 0:
+      request.body = from.pick(BROKEN_JSON);
+      break;
+    case 1:
+      request.headers["content-type"] = from.pick([
+        "text/plain",
+        "application/xml",
+        "multipart/form-data",
+        "multipart/form-data; boundary=x",
+        "application/x-www-form-urlencoded",
+        "application/json; charset=utf-16",
+        "APPLICATION/JSON",
+        "application/vnd.x+json",
+        "application/octet-stream",
+        "json",
+        ",",
+      ]);
+      break;
+    case 2:
+      request.body = new Uint8Array([0x7b, 0x22, 0xff, 0xfe, 0x22, 0x3a, 0x31, 0x7d]);
+      break;
+    case 3:
+      request.body = "";
+      break;
+    case 4:
+      request.body = undefined;
+      break;
+    case 5:
+      request.body = `\ufeff${typeof request.body === "string" ? request.body : "{}"}`;
+      break;
+    default:
+      request.body = JSON.stringify(nested(from.pick([200, 5_000]), from.chance(0.5)));
+  }
+}
+
+const ODD_HEADERS: readonly (readonly [string, string])[] = [
+  ["idempotency-key", "a b"],
+  ["idempotency-key", "x".repeat(300)],
+  ["idempotency-key", "same"],
+  ["if-match", "*"],
+  ["if-match", '"nonsense"'],
+  ["if-none-match", "W/"],
+  ["range", "bytes=5-1"],
+  ["range", "bytes=99999999999999999999-"],
+  ["accept", "application/xml"],
+  ["accept", "text/event-stream"],
+  ["accept-language", "x".repeat(500)],
+  ["x-request-id", "a b"],
+  ["last-event-id", "-1"],
+  ["origin", "null"],
+  ["user-agent", ""],
+  ["user-agent", "x".repeat(3_000)],
+  ["upgrade", "websocket"],
+  ["x-http-method-override", "DELETE"],
+  ["content-encoding", "gzip"],
+  ["expect", "nothing"],
+];
+
+function requestFor(operation: Operation, kind: Request["kind"], from: Random): Request {
+  const spoil = kind === "invalid";
+  const callers: CallerKind[] = [
+    "admin",
+    "admin",
+    "admin",
+    "admin",
+    "user",
+    "user",
+    "guest",
+    "key",
+    "anonymous",
+    "wrong",
+  ];
+  if (operation.takesChatToken) callers.push("chat", "chat", "chat", "chat");
+  const caller = from.pick(callers);
+  const credential = credentialOf(caller);
+  const request: Request = {
+    kind,
+    caller,
+    url: (server.url + pathOf(operation, from, spoil) + queryOf(operation, from, spoil)).slice(0, URL_MAX),
+    headers: {
+      // Each from an address of its own, so that no window closes.
+      "x-forwarded-for": `10.${from.int(0, 255)}.${from.int(0, 255)}.${from.int(1, 254)}`,
+      ...(credential === null ? {} : { authorization: `Bearer ${credential}` }),
+    },
+    body: undefined,
+    tolerated: spoil && operation.path.includes("{") ? [404, 405, 400] : [],
+  };
+  withBody(operation, from, spoil, request);
+  if (spoil && from.chance(0.2)) {
+    const [name, value] = from.pick(ODD_HEADERS);
+    request.headers[name] = value;
+    // A body that is not what it says cannot be read at all.
+    if (name === "content-encoding") request.tolerated = [...request.tolerated, 400];
+  }
+  return request;
+}
+
+/** The answer's text; of a stream only what comes at once. */
+async function readText(response: Response): Promise<string> {
+  if (!(response.headers.get("content-type") ?? "").startsWith("text/event-stream")) return response.text();
+  const reader = response.body?.getReader();
+  if (!reader) return "";
+  const decoder = new TextDecoder();
+  let text = "";
+  const late = Bun.sleep(STREAM_MS).then(() => ({ done: true, value: undefined }) as const);
+  for (;;) {
+    const { done, value } = await Promise.race([reader.read(), late]);
+    if (done) break;
+    text += decoder.decode(value as Uint8Array, { stream: true });
+  }
+  await reader.cancel();
+  return text;
+}
+
+async function send(operation: Operation, request: Request): Promise<Answered> {
+  const response = await fetch(request.url, {
+    method: operation.method,
+    headers: request.headers,
+    redirect: "manual",
+    signal: AbortSignal.timeout(DEADLINE_MS),
+    ...(request.body === undefined ? {} : { body: request.body as string }),
+  });
+  return { status: response.status, headers: response.headers, text: await readText(response) };
+}
+
+function faultsOf(operation: Operation, request: Request, answer: Answered): string[] {
+  const faults = judge.faults(operation, answer, request.tolerated);
+  if (answer.status === 503) {
+    const { error } = JSON.parse(answer.text) as { error?: { details?: { service?: string } } };
+    const service = error?.details?.service ?? "";
+    if (!unconfigured.has(service)) faults.push(`503 for ${service || "no service"}, which is configured`);
+  }
+  const isDone = answer.status >= 200 && answer.status < 300;
+  if (
+    isDone &&
+    request.json &&
+    // What may be left out may be null as well.
+    (operation.bodyRequired || request.json.value !== null) &&
+    !judge.allowsBody(operation, request.json.type, JSON.parse(jsonText(request.json.value)))
+  ) {
+    faults.push("a body that the document does not allow was taken");
+  }
+  const refused = isDone ? judge.refusedQuery(operation, new URL(request.url).searchParams) : [];
+  if (refused.length > 0) faults.push(`a query that the document does not allow was taken: ${refused.join(", ")}`);
+  return faults;
+}
+
+function shown(operation: Operation, request: Request): string {
+  const { body } = request;
+  const text = typeof body === "string" ? body : body === undefined ? "" : Bun.inspect(body);
+  const { authorization: _hidden, ...headers } = request.headers;
+  return `${request.kind}, as ${request.caller}: ${operation.method} ${request.url.slice(server.url.length, 600)} ${JSON.stringify(headers)}\n  ${text.slice(0, 800)}`;
+}
+
+let sent = 0;
+const succeeded = new Set<string>();
+
+for (const operation of operations) {
+  test(
+    `${operation.name} answers as declared, whatever is sent`,
+    async () => {
+      const from = random(`${SEED} ${operation.name}`);
+      const failures: string[] = [];
+      const kinds = Array.from({ length: 2 * COUNT }, (_, at) =>
+        at % 2 === 0 ? ("valid" as const) : ("invalid" as const),
+      );
+      for (let start = 0; start < kinds.length && failures.length < 4; start += WIDTH) {
+        const requests = kinds.slice(start, start + WIDTH).map((kind) => requestFor(operation, kind, from));
+        const began = performance.now();
+        const answers = await Promise.all(
+          requests.map((request) =>
+            send(operation, request).catch((cause: unknown) => {
+              throw new Error(`no answer (seed ${SEED}): ${shown(operation, request)}`, { cause });
+            }),
+          ),
+        );
+        for (const [at, request] of requests.entries()) {
+          const answer = answers[at];
+          if (!answer) continue;
+          sent += 1;
+          const faults = faultsOf(operation, request, answer);
+          if (answer.status < 300) {
+            succeeded.add(operation.name);
+            if (answer.headers.get("content-type")?.startsWith("application/json")) harvest(JSON.parse(answer.text));
+          }
+          if (faults.length === 0) continue;
+          const told = logged.filter((line) => line.at >= began).map((line) => `  log: ${line.text}`);
+          failures.push(
+            [
+              `${faults.join(" | ")}\n  ${shown(operation, request)}`,
+              `  → ${answer.status} ${answer.text.slice(0, 500)}`,
+              ...(answer.status >= 500 ? told.slice(0, 3) : []),
+            ].join("\n"),
+          );
+        }
+        for (const kind of new Set(requests.map(({ caller }) => caller))) {
+          const refused = requests.findIndex(
+            ({ caller }, at) => caller === kind && [401, 429].includes(answers[at]?.status ?? 0),
+          );
+          if (refused >= 0) await mend(kind, answers[refused]?.status ?? 0);
+        }
+      }
+      if (failures.length > 0) throw new Error(`FUZZ_SEED=${SEED}\n${failures.join("\n\n")}`);
+    },
+    { timeout: 600_000 },
+  );
+}
+
+test("the search reached what it searches", () => {
+  const never = operations.filter(({ name }) => !succeeded.has(name)).map(({ name }) => name);
+  console.log(
+    `${sent} requests to ${operations.length} operations, FUZZ_SEED=${SEED}; never answered with success: ${never.join(", ") || "none"}`,
+  );
+  // Those that need a password, a provider or a state that chance does not reach.
+  expect(never.length).toBeLessThan(operations.length / 3);
+});
