@@ -1,6 +1,6 @@
 // Hands out the web pages and their assets: content policies, caching, compression. What is in them is src/pages'.
 
-import { Elysia } from "elysia";
+import { Elysia, t } from "elysia";
 import { notFound } from "../core/errors.ts";
 import type { PageFile, Pages } from "../pages/open.ts";
 import { kernel } from "./failures.ts";
@@ -147,21 +147,27 @@ export function pageRoutes(deps: PageDeps) {
   return new Elysia({ name: "pages" })
     .use(kernel)
     .get("/", async ({ request }) => found(await server.chat(request, null)), {
+      response: { 200: t.Any() },
       detail: shown("The chat page of the default bot"),
     })
     .get("/setup", ({ request }) => found(server.page(request, "/setup")), {
+      response: { 200: t.Any() },
       detail: shown("The page that makes the first administrator"),
     })
     .get("/docs", ({ request }) => found(server.page(request, "/docs")), {
+      response: { 200: t.Any() },
       detail: shown("The interactive API page"),
     })
     .get("/api/v1/auth/login", ({ request }) => found(server.page(request, "/auth/login")), {
+      response: { 200: t.Any() },
       detail: shown("The sign-in page"),
     })
     .get("/assets/*", ({ request, path }) => found(server.asset(request, path)), {
+      response: { 200: t.Any() },
       detail: shown("Scripts, styles and pictures of the pages", "application/octet-stream"),
     })
     .get("/:bot", async ({ request, params }) => found(await server.chat(request, params.bot)), {
+      response: { 200: t.Any() },
       detail: shown("The chat page of a bot"),
     });
 }

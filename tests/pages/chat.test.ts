@@ -259,6 +259,8 @@ describe.skipIf(!hasBrowser)("chat page", () => {
       await page.reload();
       await answered("from the second");
       expect(await bubbles()).toEqual(["from the first", "from the second"]);
+      // What was said before is not read out again.
+      expect(await page.locator("[role=log]").innerText()).toBe("");
     },
     TIMEOUT,
   );

@@ -136,7 +136,7 @@ describe.skipIf(!hasBrowser)("hostile content", () => {
       await page.locator(".toast").waitFor();
       expect(await page.locator(".message").count()).toBe(ATTACKS.length * 4 + 2);
 
-      for (const button of [await page.locator(".source").first(), await page.locator(".cite").last()]) {
+      for (const button of [page.locator(".source").first(), page.locator(".cite").last()]) {
         await button.click();
         await page.getByRole("dialog").waitFor();
         await page.keyboard.press("Escape");

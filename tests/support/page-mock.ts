@@ -393,7 +393,6 @@ export async function startPageMock(): Promise<PageMock> {
 
   const replay = (socket: ServerWebSocket<SocketData>, conversation: Conversation, from: number) => {
     const missed = conversation.messages.slice(from);
-    for (const message of missed.slice(0, 500)) socket.send(JSON.stringify({ ...message, type: "message" }));
     socket.send(
       JSON.stringify({
         type: "status",
@@ -404,6 +403,7 @@ export async function startPageMock(): Promise<PageMock> {
         truncated: missed.length > 500,
       }),
     );
+    for (const message of missed.slice(0, 500)) socket.send(JSON.stringify({ ...message, type: "message" }));
     const { partial } = conversation;
     if (partial) {
       socket.send(

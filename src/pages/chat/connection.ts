@@ -119,6 +119,7 @@ export function openConnection(store: Store, botName: string | null, language: s
     const before = state.bot;
     const bot = readBot(frame["bot"]) ?? before;
     Object.assign(state, { sessionId, bot, phase: "online", refusal: null, retryAt: null, degraded: false });
+    if (frame["handler"] === "human" || frame["handler"] === "bot") state.handler = frame["handler"];
     store.awaited.clear();
     keepSession(botName, { sessionId, token, personId: person()?.id ?? null });
     opened?.();
@@ -127,6 +128,7 @@ export function openConnection(store: Store, botName: string | null, language: s
     const newest = asNumber(frame["last_seq"]) ?? 0;
     if (newest === 0) state.ready = true;
     if (!again || !state.ready) {
+      store.joined(newest);
       const resume = () => link?.send({ type: "resume", session_id: sessionId, last_seq: store.lastSeq() });
       if (newest > REPLAY_MOST) readBack(null).then(resume).then(undefined, store.fail);
       else if (newest > 0) resume();

@@ -90,7 +90,8 @@ export function openConversation(botName: string | null, language: string) {
     },
     /** Asks the model to go on with an answer that was cut at its length. */
     goOn: () => {
-      connection.send({ type: "continue", content: "", session_id: state.sessionId, client_id: randomId() });
+      // Kind 3 of a message (contract, "Message"): continue.
+      connection.send({ type: 3, content: "", session_id: state.sessionId, client_id: randomId() });
     },
     typing: (on: boolean) => {
       if (online()) connection.send({ type: "typing", session_id: state.sessionId, state: on ? "start" : "stop" });

@@ -56,6 +56,9 @@ export function frameReader(store: Store, hooks: Hooks): (frame: Json) => void {
         state.typing = null;
         store.awaited.clear();
         break;
+      case "reopened":
+        if (ours(frame)) state.closed = false;
+        break;
       case "degraded":
         state.degraded = true;
         break;
@@ -86,9 +89,10 @@ export function frameReader(store: Store, hooks: Hooks): (frame: Json) => void {
     if (message.seq !== null && last > 0 && message.seq > last + 1 && state.ready) hooks.catchUp();
     // What is replayed when the page opens has been said before: it is not announced, and only a question of just
     // now still waits for its answer.
+    const said = store.saidBefore(message.seq);
     const fresh = Date.now() - Date.parse(message.timestamp ?? "") < FRESH_MS;
-    store.redraw(...store.put(message, state.ready || fresh));
-    if (!known && state.ready) store.emit({ kind: "arrived", message });
+    store.redraw(...store.put(message, !said || fresh));
+    if (!known && !said) store.emit({ kind: "arrived", message });
     store.status();
   };
 
@@ -152,7 +156,7 @@ export function frameReader(store: Store, hooks: Hooks): (frame: Json) => void {
         return;
       }
       case "message_update":
-        onUpdate(frame);
+        if (ours(frame)) onUpdate(frame);
         return;
       case "typing": {
         const sender = asText(frame["sender"]);

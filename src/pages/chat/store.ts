@@ -16,6 +16,8 @@ export function openStore(botName: string | null) {
   /** Own messages whose answer is under way; `told` once the server said so itself. */
   const awaited = new Map<string, { told: boolean; since: number }>();
   let lastSeq = 0;
+  /** Newest message when the page joined the conversation. */
+  let joinedAt = 0;
   let generation = 0;
 
   const emit = (change: Change) => {
@@ -66,6 +68,12 @@ export function openStore(botName: string | null) {
       listeners.add(listener);
     },
     lastSeq: () => lastSeq,
+    /** Notes where the conversation stood when the page joined it. */
+    joined: (newest: number) => {
+      joinedAt = newest;
+    },
+    /** True for what was there before the page was. */
+    saidBefore: (seq: number | null): boolean => seq !== null && seq <= joinedAt,
     /** Grows with every other conversation, so that late answers to questions about the former one are dropped. */
     generation: () => generation,
 
@@ -168,6 +176,7 @@ export function openStore(botName: string | null) {
     forget: () => {
       generation += 1;
       lastSeq = 0;
+      joinedAt = 0;
       awaited.clear();
       const { bot, phase, refusal, outbox } = state;
       Object.assign(state, emptyState(), { bot, phase, refusal, outbox });

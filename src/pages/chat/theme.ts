@@ -48,17 +48,22 @@ function adjust(): void {
   root.style.setProperty("--on-accent", css(textOn(accent)));
 }
 
+/** The style sheet's text; null when this caller gets none. */
+async function themeText(path: string, name: string | null, token: string | null): Promise<string | null> {
+  try {
+    return await (await fetchRaw(path, { token, query: { name } })).text();
+  } catch (fault) {
+    if (!(fault instanceof ApiFault)) throw fault;
+    // A name that the bot's package does not bring: its colours may be there all the same.
+    return name === null ? null : themeText(path, null, token);
+  }
+}
+
 /** Loads the theme of `bot` (named `name`, or its default one) and puts it on; a bot without one leaves the page as it is. */
 export async function wearTheme(bot: string, name: string | null, token: string | null): Promise<void> {
-  let text: string;
   const path = `/bots/${encodeURIComponent(bot)}/theme.css`;
-  try {
-    text = await (await fetchRaw(path, { token, query: { name } })).text();
-  } catch (fault) {
-    // No theme, or none for this caller.
-    if (fault instanceof ApiFault) return;
-    throw fault;
-  }
+  const text = await themeText(path, name, token);
+  if (text === null) return;
   // A constructed sheet is no inline style; addresses in it count from the theme's own.
   const next = new CSSStyleSheet({ baseURL: new URL(`/api/v1${path}`, location.origin).href });
   next.replaceSync(text);
