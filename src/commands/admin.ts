@@ -28,6 +28,7 @@ export async function run(args: string[]): Promise<number> {
       clock: systemClock,
       log,
       version,
+      pages: { get: () => null },
     });
     await services.permissions.seed();
     const made = await services.signIn.makeAdmin(systemContext(["*"], "admin create"), email, password);

@@ -15,13 +15,22 @@ export function appWithoutEngines(config: Config): ReturnType<typeof createApp> 
     database: unopened("database"),
     cache: unopened("cache"),
     objects: unopened("objects"),
-    jobs: unopened("jobs"),
+    jobs: unopened<Engines["jobs"]>("jobs", { define: () => undefined }),
     embedding: unopened("embedding"),
     vectors: unopened("vectors"),
+    fetcher: unopened("fetcher"),
     model: null,
   };
   // The key signs nothing here.
-  return createApp({ config, secretKey: "0".repeat(32), engines, clock: systemClock, log: silentLog, version });
+  return createApp({
+    config,
+    secretKey: "0".repeat(32),
+    engines,
+    clock: systemClock,
+    log: silentLog,
+    version,
+    pages: { get: () => null },
+  });
 }
 
 export async function run(args: string[]): Promise<number> {
@@ -31,11 +40,13 @@ export async function run(args: string[]): Promise<number> {
   return 0;
 }
 
-/** Stands for an engine: its members can be handed on while the app is built, but any call throws. */
-function unopened<Engine extends object>(name: string): Engine {
+/** Stands for an engine: its members can be handed on while the app is built, but any call but of `known` throws. */
+function unopened<Engine extends object>(name: string, known: Partial<Engine> = {}): Engine {
   const refuse = (): never => {
     throw new Error(`The engine ${name} is not open.`);
   };
-  const stand: object = new Proxy(refuse, { get: (_, member) => (member === "then" ? undefined : stand) });
+  const stand: object = new Proxy(refuse, {
+    get: (_, member) => (member === "then" ? undefined : ((known as Record<PropertyKey, unknown>)[member] ?? stand)),
+  });
   return stand as Engine;
 }
