@@ -6,6 +6,7 @@ import { userRoutes } from "./areas/users/routes.ts";
 import { openBots, type BotsArea } from "./areas/bots/open.ts";
 import { botRoutes } from "./areas/bots/routes.ts";
 import { openConversations, type ConversationsArea } from "./areas/conversations/open.ts";
+import { conversationRoutes } from "./areas/conversations/routes.ts";
 import { answerService, type AnswerService } from "./areas/knowledge/answer.ts";
 import { readers } from "./areas/knowledge/reader.ts";
 import { searchRoutes } from "./areas/knowledge/search-routes.ts";
@@ -42,6 +43,8 @@ import type { Model } from "./engines/model/index.ts";
 import type { ObjectStore } from "./engines/objects/index.ts";
 import type { VectorIndex } from "./engines/vectors/index.ts";
 import { docsRoutes } from "./http/docs.ts";
+import { pageRoutes } from "./http/pages.ts";
+import type { Pages } from "./pages/open.ts";
 import { idempotentRoutes } from "./http/idempotent.ts";
 import { openKernel } from "./http/kernel.ts";
 import { openLimits } from "./http/limits.ts";
@@ -67,6 +70,7 @@ export interface AppDeps {
   clock: Clock;
   log: Log;
   version: string;
+  pages: Pages;
 }
 
 /** Builds services and routes. Nothing is asked of the engines before `start`. */
@@ -206,7 +210,12 @@ export function createApp(deps: AppDeps) {
       tell: (id, suggestions, switchers) => now("conversations").door.tell(id, suggestions, switchers),
     },
     callerOf: userCaller,
-    erasers: [],
+    erasers: [
+      (tx, bot) =>
+        bot.conversations === "delete"
+          ? now("conversations").conversations.eraseOfBot(tx, bot.id)
+          : Promise.resolve(),
+    ],
   });
   later.bots = bots;
 
@@ -243,6 +252,7 @@ export function createApp(deps: AppDeps) {
   });
   later.conversations = conversations;
   authenticator.useChatTokens(conversations.resolveToken);
+  bots.directory.onChange((botId) => conversations.sockets.botChanged(botId));
 
   // Monitoring
   const components: Component[] = [
@@ -291,6 +301,7 @@ export function createApp(deps: AppDeps) {
     .use(monitoringRoutes({ health }))
     .use(botRoutes({ ...bots, idempotent: idempotent.hooks }))
     .use(searchRoutes({ search, answers }))
+    .use(conversationRoutes({ area: conversations, cache, window, idempotent: idempotent.hooks }))
     .use(
       userRoutes({
         signIn,
@@ -301,6 +312,19 @@ export function createApp(deps: AppDeps) {
         window,
         registration: () => config.registration,
         idempotent: idempotent.hooks,
+      }),
+    )
+    .use(
+      pageRoutes({
+        pages: deps.pages,
+        botPage: async (name) => {
+          const bot = await bots.directory.find(name);
+          return {
+            boundBot: null,
+            listed: bot !== null && bot.row.visibility === "public" && bot.row.status !== "inactive",
+            embedOrigins: bot?.config.value("embed-origins") ?? [],
+          };
+        },
       }),
     );
   finished.app = app;

@@ -108,9 +108,11 @@ export function openKernel(deps: KernelDeps) {
     websocket: {
       // Larger frames are closed with 1009 (contract conversations.md).
       maxPayloadLength: 128 * 1024,
-      backpressureLimit: 1024 * 1024,
+      // The areas close slow and silent sockets themselves, with their own codes, at 1 MiB and after 90 s; these
+      // are the walls behind that, which can only cut the line (1006).
+      backpressureLimit: 2 * 1024 * 1024,
       closeOnBackpressureLimit: true,
-      idleTimeout: 90,
+      idleTimeout: 120,
       sendPings: true,
       perMessageDeflate: true,
     },

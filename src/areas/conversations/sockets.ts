@@ -211,7 +211,7 @@ export function openSockets(deps: SocketsDeps) {
   };
 
   const judgeAll = async (concerned: (session: SocketSession) => boolean): Promise<void> => {
-    for (const session of all.filter(concerned)) await judge(session);
+    for (const session of Array.from(all).filter(concerned)) await judge(session);
   };
 
   const quietly = (work: Promise<unknown>, what: string) => {
