@@ -613,6 +613,16 @@ describe("greeting", () => {
     expect(await greet()).toBe("Avast.");
   });
 
+  test("a bot that has nothing to answer from says so, one with documents that the visitor may not read does not", async () => {
+    const bare = open(withoutModel, { ...knowledge, questions: async () => [] });
+    const clara = await bot();
+    const greet = async () => (await bare.responder.greet((await talk(clara)).input("")))[0]?.content;
+    expect(await greet()).toContain("Nobody has given me documents to read yet");
+    const collection = await bench.collection(clara.id, "internal", "all");
+    await bench.put(collection, { title: "Internal", passages: ["Nothing for visitors."], level: "authenticated" });
+    expect(await greet()).toContain("Ask me something");
+  });
+
   test("it speaks the language that the bot was given", async () => {
     const clara = await area.bots.create(maintenance, { name: "falante", display_name: "Clara", language: "pt-BR" });
     const [greeting] = await area.responder.greet((await talk({ id: clara.id, name: clara.name })).input(""));

@@ -98,6 +98,7 @@ export function openBots(deps: BotsDeps) {
     models,
     answers,
     summaries,
+    hasDocuments: bots.hasDocuments,
     cache,
     clock,
     log,

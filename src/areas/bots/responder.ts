@@ -41,6 +41,7 @@ const PASSAGE_TOKENS = 2000;
 const NEAREST_MAX = 3;
 const QUESTIONS_MAX = 3;
 const QUESTIONS_TTL_MS = 3_600_000;
+const QUESTIONS_WAIT_MS = 1000;
 const CONTEXT_NAME_MAX = 255;
 /** A window that common models have at least; what is beyond it is cut from the prompt. */
 const WINDOW_TOKENS = 8192;
@@ -137,6 +138,8 @@ export function botResponder(deps: {
   models: BotModels;
   answers: AnswerCache;
   summaries: Summaries;
+  /** Whether the bot has any document that is searched, whoever may read it. */
+  hasDocuments: (botId: string) => Promise<boolean>;
   cache: Cache;
   clock: Clock;
   log: Log;
@@ -179,19 +182,25 @@ export function botResponder(deps: {
   /** Questions that this caller's knowledge answers; worked out once an hour per state of the knowledge. */
   async function questionsFor(input: TurnInput, bot: LoadedBot, language: string): Promise<string[]> {
     const scope = scopeOf(bot, { activeKbs: null });
-    try {
-      const limit = Math.min(QUESTIONS_MAX, bot.config.value("max-suggestions"));
-      const state = await knowledge.fingerprint(input.ctx, scope);
-      const key = `questions:${sha256Hex(JSON.stringify([bot.row.id, state, language, limit]))}`;
-      const kept = await cache.get(key);
-      if (kept !== null) return JSON.parse(kept) as string[];
-      const questions = await knowledge.questions(input.ctx, scope, language, limit);
-      await cache.set(key, JSON.stringify(questions), QUESTIONS_TTL_MS);
-      return questions;
-    } catch (error) {
+    const limit = Math.min(QUESTIONS_MAX, bot.config.value("max-suggestions"));
+    const state = await knowledge.fingerprint(input.ctx, scope);
+    const key = `questions:${sha256Hex(JSON.stringify([bot.row.id, state, language, limit]))}`;
+    const kept = await cache.get(key);
+    if (kept !== null) return JSON.parse(kept) as string[];
+    const questions = await knowledge.questions(input.ctx, scope, language, limit);
+    await cache.set(key, JSON.stringify(questions), QUESTIONS_TTL_MS);
+    return questions;
+  }
+
+  /** The questions, if they are there in time: nobody waits long for a greeting. Late ones are kept for the next. */
+  async function questionsInTime(input: TurnInput, bot: LoadedBot, language: string): Promise<string[]> {
+    const late = Promise.withResolvers<string[]>();
+    const timer = setTimeout(() => late.resolve([]), QUESTIONS_WAIT_MS);
+    const questions = questionsFor(input, bot, language).catch((error: unknown) => {
       log.warn("no questions could be suggested", { bot: bot.row.id, error });
       return [];
-    }
+    });
+    return Promise.race([questions, late.promise]).finally(() => clearTimeout(timer));
   }
 
   async function prepare(input: RespondInput): Promise<Turn> {
@@ -533,10 +542,11 @@ export function botResponder(deps: {
       const bot = await openBot(input.conversation);
       const language = languageOf(bot, input.conversation);
       const texts = textsFor(language);
-      const questions = await questionsFor(input, bot, language);
+      const questions = await questionsInTime(input, bot, language);
       const suggestions = questions.map((question) => ({ label: question, value: question }));
       const title = bot.row.displayName;
-      const canAnswer = questions.length > 0 || models.nameOf(bot.config) !== null;
+      const canAnswer =
+        questions.length > 0 || models.nameOf(bot.config) !== null || (await deps.hasDocuments(bot.row.id));
       const builtIn = canAnswer ? texts.greeting(title) : texts.emptyGreeting(title);
       const content = bot.config.value("welcome-message") ?? builtIn;
       await offer(input, await sessions.read(input.conversation), suggestions);

@@ -174,6 +174,8 @@ export function botService(deps: {
     usable,
     manageable,
 
+    hasDocuments: async (botId: string): Promise<boolean> => (await countKnowledge([botId]))(botId).documents > 0,
+
     /** The open bots that the caller may use, by name. */
     available: async (ctx: Context, query: { search?: string; limit: number; offset: number }) => {
       const rows = (await present().orderBy(bots.name)).filter(
