@@ -284,6 +284,15 @@ export const kbJobDocuments = pgTable(
   ],
 );
 
+/** Texts of the program's own that were given to a bot: which state of them, and into which collection. */
+export const kbSeeds = pgTable("kb_seeds", {
+  name: text("name").primaryKey(),
+  sha256: text("sha256").notNull(),
+  /** Null: somebody's own collection stands there, or ours was deleted. */
+  collectionId: uuid("collection_id"),
+  seededAt: moment("seeded_at").notNull(),
+});
+
 export type CollectionRow = typeof kbCollections.$inferSelect;
 export type DocumentRow = typeof kbDocuments.$inferSelect;
 export type ChunkRow = typeof kbChunks.$inferSelect;

@@ -1,0 +1,6 @@
+// Markdown that is embedded as text.
+
+declare module "*.md" {
+  const text: string;
+  export default text;
+}

@@ -1,0 +1,3 @@
+// Opens the extraction engine.
+
+export { openExtract, type ExtractOptions } from "./pool.ts";
