@@ -523,6 +523,13 @@ CREATE TABLE "kb_rule_sets" (
 	"updated_at" timestamp with time zone DEFAULT now() NOT NULL
 );
 --> statement-breakpoint
+CREATE TABLE "kb_seeds" (
+	"name" text PRIMARY KEY NOT NULL,
+	"sha256" text NOT NULL,
+	"collection_id" uuid,
+	"seeded_at" timestamp with time zone NOT NULL
+);
+--> statement-breakpoint
 CREATE TABLE "kb_vectors" (
 	"chunk_id" uuid NOT NULL,
 	"document_id" uuid NOT NULL,

@@ -1,7 +1,7 @@
 // The database contract on PGlite and on PostgreSQL, and what each promises by itself: durability, the folder lock,
 // the first start, unreachable servers.
 
-import { afterAll, describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,6 +14,8 @@ import { failure } from "../support/failure.ts";
 import { startPostgres } from "../support/postgres.ts";
 import { databaseContract } from "./database.contract.ts";
 
+// Processes are started and killed here, on machines that may be busy.
+setDefaultTimeout(60_000);
 const root = mkdtempSync(join(tmpdir(), "botserver-database-"));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 let folders = 0;
@@ -81,7 +83,7 @@ describe("PGlite", () => {
     const stored = new Set(rows.map((row) => row.id));
     expect([...acknowledged].filter((id) => !stored.has(id))).toEqual([]);
     await engine.close();
-  }, 30_000);
+  });
 
   test("a second start on the folder is refused with the first one's pid, and taken over after kill -9", async () => {
     const dataDir = newFolder();
@@ -100,7 +102,7 @@ describe("PGlite", () => {
     await engine.close();
     expect(existsSync(join(dataDir, "lock"))).toBe(false);
     await (await openPglite(dataDir)).close();
-  }, 15_000);
+  });
 
   test("a lock file whose pid now belongs to another process is stale", () => {
     const dataDir = newFolder();
@@ -218,7 +220,7 @@ describe.skipIf(!server)("PostgreSQL", () => {
     expect(lists.flat().sort()).toEqual(rows.map((row) => row.name));
     expect(rows.length).toBeGreaterThan(0);
     await engine.close();
-  }, 15_000);
+  });
 
   test("an odd database name and a role that owns nothing are enough", async () => {
     const name = 'Odd näme "x" 100%';
@@ -283,7 +285,7 @@ describe.skipIf(!server)("PostgreSQL", () => {
     expect(rejected).toMatchObject(away);
     expect(await engine.query("select count(*) as n from t")).toMatchObject([{ n: 0 }]);
     await engine.close();
-  }, 15_000);
+  });
 
   test("listeners hear again after their connection was lost", async () => {
     const engine = await open("relisten");
@@ -299,5 +301,5 @@ describe.skipIf(!server)("PostgreSQL", () => {
     }
     expect(heard[0]).toBe("again");
     await engine.close();
-  }, 15_000);
+  });
 });

@@ -30,13 +30,26 @@ export interface JobRun<Payload> {
   attempt: number;
   /** Aborted on cancel, on loss of the lease and when the server stops. */
   signal: AbortSignal;
-  /** Stored at most twice a second; also what makes `cancel` visible. */
+  /**
+   * Stored at most twice a second; also what makes `cancel` visible: rejects with the signal's reason once it is
+   * aborted, so that a loop which reports ends by itself.
+   */
   progress(percent: number, detail?: Record<string, unknown>): Promise<void>;
+  /**
+   * For effects that must not happen twice, as the first statement of their transaction: throws if the job has been
+   * lost, and keeps it from being taken by another worker until `tx` has ended.
+   */
+  hold(tx: Database): Promise<void>;
+  /**
+   * Ends the job within `tx`, as `completed`: its effects and its end are one commit, whatever dies when. Throws if
+   * the job has been lost. What `run` returns afterwards is ignored.
+   */
+  finish(tx: Database, detail?: Record<string, unknown>): Promise<void>;
 }
 
 export interface JobKind<Payload> {
   kind: string;
-  /** Runs at a time on one instance. */
+  /** Runs at a time on one instance (2). */
   concurrency?: number;
   /** Tries in all (3). */
   attemptsMax?: number;
@@ -44,15 +57,19 @@ export interface JobKind<Payload> {
   backoffMs?: number;
   /** A worker that does not renew within this time has lost the job (30). */
   leaseSeconds?: number;
+  /** What it gives is merged into `detail`. Throw JobFailure to end it; any other error is tried again. */
   run(job: JobRun<Payload>): Promise<Record<string, unknown> | undefined>;
 }
 
 export interface EnqueueOptions {
   ownerId?: string | null;
-  /** While a job with this key is queued or running, its id is returned instead of a new one. */
+  /** While a job of the same kind with this key is queued or running, its id is returned instead of a new one. */
   dedupeKey?: string;
   runAt?: Date;
-  /** Runs one after another within the same key. */
+  /**
+   * Runs one after another within the same key, over all kinds and instances, in the order of arrival: begin it with
+   * the area's name. A job waiting for its next try holds the later ones back; one with a `runAt` ahead does not.
+   */
   groupKey?: string;
 }
 
@@ -70,9 +87,12 @@ export interface Jobs {
   define<Payload>(kind: JobKind<Payload>): void;
   /** Part of `tx`: no commit, no job. Returns the job id. */
   enqueue(tx: Database, kind: string, payload: unknown, options?: EnqueueOptions): Promise<string>;
-  /** Registers or replaces a schedule: 5-field cron in an IANA time zone; one run per tick over all instances. */
-  schedule(name: string, cron: string, timezone: string, kind: string, payload: unknown): Promise<void>;
-  unschedule(name: string): Promise<void>;
+  /**
+   * Registers or replaces a schedule: cron of 5 fields (6: seconds first) in an IANA time zone; one run per tick over
+   * all instances. Ticks missed while no server ran are made up by one run. VALIDATION_ERROR names a bad field.
+   */
+  schedule(name: string, cron: string, timezone: string, kind: string, payload: unknown, tx?: Database): Promise<void>;
+  unschedule(name: string, tx?: Database): Promise<void>;
   get(id: string): Promise<JobView | null>;
   list(filter: {
     kind?: string;
@@ -81,9 +101,12 @@ export interface Jobs {
     limit: number;
     offset: number;
   }): Promise<{ jobs: JobView[]; total: number }>;
-  /** Queued: ends at once. Running: its signal is aborted and it ends `cancelled`. False if it had ended. */
-  cancel(id: string): Promise<boolean>;
-  /** Resolves when the job has ended, or null after `timeoutMs`. */
+  /**
+   * Queued: ends at once. Running: its signal is aborted and it ends `cancelled`, after 10 s even if its handler does
+   * not stop. False if it had ended or does not exist.
+   */
+  cancel(id: string, tx?: Database): Promise<boolean>;
+  /** Resolves when the job has ended; null after `timeoutMs`, and at once for an id that does not exist. */
   wait(id: string, timeoutMs: number): Promise<JobView | null>;
   start(): Promise<void>;
   /** Takes no more, waits `graceMs` for what runs, hands the rest back. */
