@@ -7,11 +7,11 @@ import { openBots, type BotsArea } from "./areas/bots/open.ts";
 import { botRoutes } from "./areas/bots/routes.ts";
 import { openConversations, type ConversationsArea } from "./areas/conversations/open.ts";
 import { conversationRoutes } from "./areas/conversations/routes.ts";
-import { answerService, type AnswerService } from "./areas/knowledge/answer.ts";
-import { readers } from "./areas/knowledge/reader.ts";
+import { openKnowledge } from "./areas/knowledge/open.ts";
+import { knowledgeRoutes } from "./areas/knowledge/routes.ts";
 import { searchRoutes } from "./areas/knowledge/search-routes.ts";
-import { searchService } from "./areas/knowledge/search.ts";
 import { openReranker } from "./engines/embedding/rerank.ts";
+import type { ExtractEngine } from "./engines/extract/index.ts";
 import type { Fetcher } from "./engines/fetch/index.ts";
 import { openModel } from "./engines/model/open.ts";
 import { monitoringRoutes } from "./areas/monitoring/routes.ts";
@@ -57,6 +57,7 @@ export interface Engines {
   objects: ObjectStore;
   jobs: Jobs;
   embedding: EmbeddingEngine;
+  extract: ExtractEngine;
   fetcher: Fetcher;
   vectors: VectorIndex;
   /** Null: answers are quoted from the knowledge. */
@@ -137,9 +138,8 @@ export function createApp(deps: AppDeps) {
 
   // Knowledge, bots and conversations know each other. Each is handed the others as small interfaces; those that are
   // built later are reached through this.
-  const later: { bots: BotsArea | null; answers: AnswerService | null; conversations: ConversationsArea | null } = {
+  const later: { bots: BotsArea | null; conversations: ConversationsArea | null } = {
     bots: null,
-    answers: null,
     conversations: null,
   };
   const now = <Name extends keyof typeof later>(name: Name): NonNullable<(typeof later)[Name]> => {
@@ -160,26 +160,27 @@ export function createApp(deps: AppDeps) {
         };
 
   // Knowledge
-  const knowledgeReaders = readers({ database, clock });
-  const search = searchService({
+  const reranker = config.rerankUrl === null ? null : openReranker({ url: config.rerankUrl });
+  const knowledge = openKnowledge({
     database,
-    vectors: engines.vectors,
+    objects: engines.objects,
+    jobs: engines.jobs,
+    extract: engines.extract,
     embedding: engines.embedding,
-    bots: { usable: (ctx, ref) => now("bots").bots.usable(ctx, ref) },
-    readers: knowledgeReaders,
-    reranker: config.rerankUrl === null ? null : openReranker({ url: config.rerankUrl }),
+    vectors: engines.vectors,
+    fetcher: engines.fetcher,
+    reranker,
+    modelFor: () => Promise.resolve(engines.model),
+    audit,
+    events,
     clock,
     log,
+    bots: {
+      usable: (ctx, ref) => now("bots").bots.usable(ctx, ref),
+      find: (ref) => now("bots").forKnowledge.find(ref),
+      mayUse: (ctx, botId) => now("bots").forKnowledge.mayUse(ctx, botId),
+    },
   });
-  const answers = answerService({
-    database,
-    search,
-    embedding: engines.embedding,
-    readers: knowledgeReaders,
-    modelFor: () => Promise.resolve(engines.model),
-    log,
-  });
-  later.answers = answers;
 
   // Bots
   const bots = openBots({
@@ -204,7 +205,7 @@ export function createApp(deps: AppDeps) {
       serverDefaults: config.llmCache ? { "llm-cache": "true" } : {},
       environment: (name) => config.botEnvironment[name],
     },
-    knowledge: answers.knowledge,
+    knowledge: knowledge.answers.knowledge,
     conversations: {
       find: (ctx, id) => now("conversations").door.find(ctx, id),
       tell: (id, suggestions, switchers) => now("conversations").door.tell(id, suggestions, switchers),
@@ -212,9 +213,7 @@ export function createApp(deps: AppDeps) {
     callerOf: userCaller,
     erasers: [
       (tx, bot) =>
-        bot.conversations === "delete"
-          ? now("conversations").conversations.eraseOfBot(tx, bot.id)
-          : Promise.resolve(),
+        bot.conversations === "delete" ? now("conversations").conversations.eraseOfBot(tx, bot.id) : Promise.resolve(),
     ],
   });
   later.bots = bots;
@@ -300,7 +299,8 @@ export function createApp(deps: AppDeps) {
     .use(docsRoutes({ app: () => finished.app ?? kernel.root, version: deps.version }))
     .use(monitoringRoutes({ health }))
     .use(botRoutes({ ...bots, idempotent: idempotent.hooks }))
-    .use(searchRoutes({ search, answers }))
+    .use(knowledgeRoutes({ ...knowledge, idempotent: idempotent.hooks }))
+    .use(searchRoutes(knowledge))
     .use(conversationRoutes({ area: conversations, cache, window, idempotent: idempotent.hooks }))
     .use(
       userRoutes({
@@ -336,8 +336,7 @@ export function createApp(deps: AppDeps) {
     services: {
       bots,
       conversations,
-      search,
-      answers,
+      knowledge,
       signIn,
       sessions,
       accounts,
@@ -357,6 +356,7 @@ export function createApp(deps: AppDeps) {
       await conversations.start();
       await engines.jobs.start();
       await bots.schedule();
+      await knowledge.start();
       if (config.adminEmail !== null && config.adminPassword !== null) {
         const ctx = systemContext(["*"], "start");
         await signIn.ensureAdmin(ctx, config.adminEmail, config.adminPassword);

@@ -17,6 +17,7 @@ export function appWithoutEngines(config: Config): ReturnType<typeof createApp> 
     objects: unopened("objects"),
     jobs: unopened<Engines["jobs"]>("jobs", { define: () => undefined }),
     embedding: unopened("embedding"),
+    extract: unopened("extract"),
     vectors: unopened("vectors"),
     fetcher: unopened("fetcher"),
     model: null,

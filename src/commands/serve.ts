@@ -8,8 +8,10 @@ import { openLog, type Log } from "../core/log.ts";
 import { lockFolder } from "../engines/database/folder.ts";
 import { openCache } from "../engines/cache/open.ts";
 import { openEmbedding } from "../engines/embedding/open.ts";
+import { openExtract } from "../engines/extract/pool.ts";
 import { openFetch } from "../engines/fetch/open.ts";
 import { openJobs } from "../engines/jobs/open.ts";
+import { openPages } from "../pages/open.ts";
 import { openModel } from "../engines/model/open.ts";
 import { openObjects } from "../engines/objects/open.ts";
 import { openVectors } from "../engines/vectors/open.ts";
@@ -83,6 +85,8 @@ export async function openEngines(
       throw new Error("VECTORS=qdrant is not supported by this version; use embedded or off");
     const vectors = openVectors({ kind: config.vectors, source: passageSource(database), log });
     opened.push(() => vectors.close());
+    const extract = openExtract({ workers: config.documentWorkers, log });
+    opened.push(() => extract.close());
     const fetcher = openFetch({ allowPrivateHosts: config.allowPrivateHosts, log });
     opened.push(() => Promise.resolve(fetcher.close()));
     const model =
@@ -100,6 +104,7 @@ export async function openEngines(
       objects,
       embedding,
       vectors,
+      extract,
       fetcher,
       model,
       jobs: openJobs({ database, clock, log }),
@@ -127,11 +132,11 @@ export async function openServer(config: Config, options: { clock?: Clock; log?:
   const clock = options.clock ?? systemClock;
   const log = options.log ?? openLog(config.logLevel, config.logFormat);
   const secretKey = ensureSecretKey(config);
-  const engines = await openEngines(config, clock, log);
+  const [engines, pages] = await Promise.all([openEngines(config, clock, log), openPages()]);
   try {
     const applied = await engines.database.migrate();
     if (applied.length > 0) log.info("the database was brought up to date", { applied });
-    const built = createApp({ config, secretKey, engines, clock, log, version });
+    const built = createApp({ config, secretKey, engines, clock, log, version, pages });
     await built.start();
     built.app.listen({ port: config.port, hostname: config.host });
     const { server } = built.app;

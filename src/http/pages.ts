@@ -126,11 +126,13 @@ export function pageServer({ pages, botPage }: PageDeps) {
       const file = pages.get("/");
       if (!file || (name !== null && !BOT_NAME.test(name))) return null;
       const bot = await botPage(name, request.headers.get("host"));
+      // There is always a page at `/`.
+      const isListed = name === null || bot.listed;
       // Programs that ask for an address which is nothing get the API's 404; people get a page on which to sign in.
       const forPerson = (request.headers.get("accept") ?? "").includes("text/html");
-      if (!bot.listed && !forPerson) return null;
+      if (!isListed && !forPerson) return null;
       const headers = pageHeaders({ origins: bot.embedOrigins, trustedTypes: true });
-      return fileResponse(request, bound(file, bot.boundBot), headers, bot.listed ? 200 : 404);
+      return fileResponse(request, bound(file, bot.boundBot), headers, isListed ? 200 : 404);
     },
   };
 }

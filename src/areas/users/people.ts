@@ -1,6 +1,6 @@
 // What the users area, roles, groups and the audit log keep of a person: how it is exported and erased.
 
-import { and, eq, inArray } from "drizzle-orm";
+import { and, eq, inArray, sql } from "drizzle-orm";
 import { auditPersonal } from "../../core/audit/model.ts";
 import { events } from "../../core/events/model.ts";
 import { idempotencyKeys } from "../../core/idempotency/model.ts";
@@ -37,6 +37,7 @@ export function registerUsers(people: People): void {
       "audit_personal",
       "events",
       "idempotency_keys",
+      "jobs",
     ],
     export: async (db, userId) => {
       const [account] = await db.select().from(users).where(eq(users.id, userId));
@@ -61,6 +62,7 @@ export function registerUsers(people: People): void {
       await tx.delete(userRoles).where(eq(userRoles.userId, userId));
       await tx.delete(groupMembers).where(eq(groupMembers.userId, userId));
       await tx.update(groups).set({ createdBy: null }).where(eq(groups.createdBy, userId));
+      await tx.execute(sql`UPDATE jobs SET owner_id = NULL WHERE owner_id = ${userId}`);
       await tx.delete(idempotencyKeys).where(eq(idempotencyKeys.subject, userId));
       // The chained part of the audit log holds ids only; its personal part goes, and the chain still verifies.
       await tx.delete(auditPersonal).where(eq(auditPersonal.userId, userId));
