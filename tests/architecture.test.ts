@@ -105,7 +105,6 @@ const DRIVERS: Record<string, readonly string[]> = {
   "@electric-sql/pglite": ["engines/database"],
   ioredis: ["engines/cache"],
   "@qdrant/js-client-rest": ["engines/vectors"],
-  "pg-boss": ["engines/jobs"],
   openai: ["engines/model", "engines/embedding"],
 };
 

@@ -29,7 +29,7 @@ export interface DatabaseEngine {
   ): Promise<T>;
   /** Rows of a plain SQL text with $1… parameters; for what the builder cannot say. */
   query<Row extends Record<string, unknown>>(text: string, values?: unknown[]): Promise<Row[]>;
-  /** Several statements without parameters (migrations, pg-boss). */
+  /** Several statements without parameters. */
   execute(script: string): Promise<void>;
   /** Brings the schema up to date under a lock; safe when several instances start at once. Returns what it applied. */
   migrate(): Promise<string[]>;
