@@ -1,10 +1,12 @@
 // Builds the knowledge area from what it stands on: taking documents in, managing them, searching and answering.
 
+import { eq } from "drizzle-orm";
 import type { Audit } from "../../core/audit/index.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Events } from "../../core/events/index.ts";
 import type { Log } from "../../core/log.ts";
-import type { DatabaseEngine } from "../../engines/database/index.ts";
+import type { People } from "../../core/people/index.ts";
+import type { Database, DatabaseEngine } from "../../engines/database/index.ts";
 import type { EmbeddingEngine, Reranker } from "../../engines/embedding/index.ts";
 import type { ExtractEngine } from "../../engines/extract/index.ts";
 import type { Fetcher } from "../../engines/fetch/index.ts";
@@ -20,6 +22,7 @@ import type { BotsDoor } from "./doors.ts";
 import { openFinder } from "./finder.ts";
 import { openIndexing } from "./indexing.ts";
 import { intakeService } from "./intake.ts";
+import { kbCollections, kbDocuments, kbFolderRules, kbJobs, kbRuleSets } from "./model.ts";
 import { passageStore } from "./passages.ts";
 import { permissionService } from "./permissions.ts";
 import { readers as openReaders } from "./reader.ts";
@@ -40,6 +43,7 @@ export interface KnowledgeDeps {
   modelFor: (botId: string) => Promise<Model | null>;
   audit: Audit;
   events: Events;
+  people: People;
   clock: Clock;
   log: Log;
   bots: BotsDoor & SearchBots;
@@ -64,6 +68,20 @@ export function openKnowledge(deps: KnowledgeDeps) {
   const search = searchService({ ...shared });
   const answers = answerService({ ...shared, search });
   const seed = aboutSeed({ database, clock, log, bots, collections, documents, intake, work });
+
+  deps.people.register({
+    area: "knowledge",
+    tables: ["kb_collections", "kb_documents", "kb_folder_rules", "kb_jobs"],
+    export: async (db, userId) => ({ documents_added: await documents.ofPerson(db, userId) }),
+    // What somebody has added belongs to the bot; only who it was is forgotten.
+    erase: async (tx, userId) => {
+      await tx.update(kbCollections).set({ createdBy: null }).where(eq(kbCollections.createdBy, userId));
+      await tx.update(kbDocuments).set({ createdBy: null }).where(eq(kbDocuments.createdBy, userId));
+      await tx.update(kbFolderRules).set({ updatedBy: null }).where(eq(kbFolderRules.updatedBy, userId));
+      await tx.update(kbJobs).set({ createdBy: null }).where(eq(kbJobs.createdBy, userId));
+    },
+  });
+
   return {
     collections,
     documents,
@@ -73,6 +91,16 @@ export function openKnowledge(deps: KnowledgeDeps) {
     indexing,
     search,
     answers,
+    passages,
+    /** Which of these blobs a document still needs; for the sweep of orphans. */
+    referencedBlobs: blobs.referenced,
+    /** Erases what hangs on a bot, in the transaction that ends it; its blobs are left to the sweep of orphans. */
+    eraseBot: async (tx: Database, bot: { id: string }): Promise<void> => {
+      await tx.delete(kbCollections).where(eq(kbCollections.botId, bot.id));
+      await tx.delete(kbFolderRules).where(eq(kbFolderRules.botId, bot.id));
+      await tx.delete(kbRuleSets).where(eq(kbRuleSets.botId, bot.id));
+      await tx.delete(kbJobs).where(eq(kbJobs.botId, bot.id));
+    },
     /** Once the jobs engine runs: the sweep, and the knowledge about the product itself. */
     start: async (): Promise<void> => {
       await indexing.schedule();
