@@ -1,149 +1,27 @@
 // Bots over HTTP: who sees and uses which, making and changing, settings and their secrets, memory, session context.
 
-import { afterAll, describe, expect, test } from "bun:test";
-import { desc, eq } from "drizzle-orm";
+import { describe, expect, test } from "bun:test";
+import { desc, eq, isNotNull } from "drizzle-orm";
 import { openConfig, settingKey } from "../../src/areas/bots/config.ts";
 import { bots, botSettings } from "../../src/areas/bots/model.ts";
-import { openBots } from "../../src/areas/bots/open.ts";
-import { botRoutes } from "../../src/areas/bots/routes.ts";
 import type { BotAccess } from "../../src/areas/bots/rules.ts";
 import { decideAccess, nameFault } from "../../src/areas/bots/rules.ts";
 import { conversations } from "../../src/areas/conversations/model.ts";
-import { loadConfig } from "../../src/config.ts";
-import { openAudit } from "../../src/core/audit/index.ts";
 import { auditLog, auditPersonal } from "../../src/core/audit/model.ts";
 import type { Caller } from "../../src/core/context.ts";
 import { anonymousCaller } from "../../src/core/context.ts";
-import { invalid } from "../../src/core/errors.ts";
-import { openIdempotency } from "../../src/core/idempotency/index.ts";
-import { silentLog } from "../../src/core/log.ts";
-import { openPeople } from "../../src/core/people/index.ts";
-import { openSeal } from "../../src/core/seal.ts";
-import type { Jobs } from "../../src/engines/jobs/index.ts";
-import { openModel } from "../../src/engines/model/open.ts";
-import { idempotentRoutes } from "../../src/http/idempotent.ts";
-import { openKernel } from "../../src/http/kernel.ts";
-import { openLimits } from "../../src/http/limits.ts";
 import { uuidv7 } from "../../src/lib/ids/index.ts";
-import type { Answer } from "../support/server.ts";
-import { startTestServer } from "../support/server.ts";
+import { startTestServer, type TestServer } from "../support/server.ts";
 
-const main = await startTestServer();
+type CallOptions = NonNullable<Parameters<TestServer["call"]>[2]>;
+
+const main = await startTestServer({ LLM_URL: "http://127.0.0.1:9/v1", LLM_MODEL: "operator-model" });
 const { clock } = main;
 const { database: engine, cache } = main.engines;
-const people = openPeople();
-const told: unknown[] = [];
-const erased: string[] = [];
+const { bots: area, people } = main.services;
 
-const area = openBots({
-  engine,
-  cache,
-  clock,
-  log: silentLog,
-  seal: openSeal("0123456789abcdef0123456789abcdef", null),
-  audit: openAudit({ clock }),
-  people,
-  jobs: { define: () => undefined } as unknown as Jobs,
-  embedding: null,
-  vectors: { kind: "embedded" },
-  fetcher: {
-    check: (url) =>
-      url.includes("169.254")
-        ? Promise.reject(invalid([{ path: "url", message: "no" }], "address_refused"))
-        : Promise.resolve(),
-    fetch: () => Promise.reject(new Error("nothing is fetched here")),
-  },
-  openModel,
-  operator: {
-    connection: { url: "http://127.0.0.1:9/v1", apiKey: null, model: "operator-model", timeoutMs: 1000 },
-    aliases: {},
-    fallbackOrder: [],
-  },
-  surroundings: {
-    serverDefaults: { "llm-model": "operator-model" },
-    environment: (name) => (name === "BOT_GREETING" ? "Moin" : undefined),
-  },
-  knowledge: {
-    find: async () => ({ passages: [], degraded: [] }),
-    quote: async () => ({ quotations: [], confidence: 0 }),
-    fingerprint: async () => "",
-    questions: async () => [],
-  },
-  conversations: {
-    find: async (ctx, id) => {
-      const [row] = await engine.db.select().from(conversations).where(eq(conversations.id, id));
-      if (!row) return null;
-      const { caller } = ctx;
-      return {
-        id: row.id,
-        botId: row.botId,
-        isOwner: (row.userId !== null && row.userId === caller.userId) || caller.conversationId === row.id,
-      };
-    },
-    tell: async (...frame) => {
-      told.push(frame);
-    },
-  },
-  callerOf: async (userId) => main.services.authenticator.callerOf({ kind: "user", userId }),
-  erasers: [
-    async (_tx, bot) => {
-      erased.push(`${bot.id} ${bot.conversations}`);
-    },
-  ],
-});
-await area.start();
-
-const config = loadConfig({ DATA_DIR: main.dataDir, PORT: "0" }, main.dataDir);
-const idempotent = idempotentRoutes(openIdempotency({ database: engine, clock }));
-const kernel = openKernel({
-  authenticator: main.services.authenticator,
-  limits: openLimits({ cache, clock, limits: () => ({ anonymous: 0, user: 0, admin: 0 }) }),
-  settings: () => config,
-  log: silentLog,
-  refused: async () => undefined,
-  requestFailed: idempotent.failed,
-  degraded: () => null,
-});
-const app = kernel.root.use(
-  botRoutes({
-    bots: area.bots,
-    settings: area.settings,
-    memory: area.memory,
-    sessions: area.sessions,
-    idempotent: idempotent.hooks,
-  }),
-);
-kernel.seal(app);
-app.listen({ port: 0, hostname: "127.0.0.1" });
-const origin = `http://127.0.0.1:${app.server?.port}`;
-afterAll(async () => {
-  await app.server?.stop(true);
-  await area.stop();
-});
-
-async function call<Data = Record<string, unknown>>(
-  method: string,
-  path: string,
-  {
-    token = null,
-    body,
-    headers = {},
-  }: { token?: string | null; body?: unknown; headers?: Record<string, string> } = {},
-): Promise<Answer<Data>> {
-  const response = await fetch(`${origin}/api/v1${path}`, {
-    method,
-    headers: {
-      ...(token === null ? {} : { authorization: `Bearer ${token}` }),
-      ...(body === undefined ? {} : { "content-type": "application/json" }),
-      ...headers,
-    },
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-  });
-  const text = await response.text();
-  const isJson = response.headers.get("content-type")?.startsWith("application/json") ?? false;
-  const json = isJson ? (JSON.parse(text) as { data?: unknown; error?: Answer<unknown>["error"] }) : { data: text };
-  return { status: response.status, headers: response.headers, data: json.data as Data, error: json.error ?? null };
-}
+const call = <Data = Record<string, unknown>>(method: string, path: string, options: CallOptions = {}) =>
+  main.call<Data>(method, `/api/v1${path}`, options);
 
 const admin = await main.signIn();
 const member = await main.person(["user"]);
@@ -172,6 +50,21 @@ async function lastAudit() {
     .orderBy(desc(auditLog.id))
     .limit(1);
   return entry;
+}
+
+/** A conversation of that person with that bot; its id. */
+async function talk(userId: string, botId: string): Promise<string> {
+  const id = uuidv7();
+  await engine.db.insert(conversations).values({
+    id,
+    botId,
+    botName: "x",
+    userId,
+    lastActivity: clock.date(),
+    activityDay: clock.date().toISOString().slice(0, 10),
+    startedAt: clock.date(),
+  });
+  return id;
 }
 
 describe("who may use a bot", () => {
@@ -321,7 +214,7 @@ describe("lists", () => {
       name,
       visibility: "admin",
       loaded: { dialogs: 0, tools: 0, kb_collections: 0, documents: 0, schedules: 0 },
-      engines: { llm: "operator-model", embeddings: null, vectors: "embedded" },
+      engines: { llm: "operator-model", embeddings: "lexical-v1", vectors: "embedded" },
     });
     const refused = await call("GET", "/admin/bots", { token: member.token });
     expect([refused.status, refused.error?.details["required"]]).toEqual([403, "bots:read"]);
@@ -466,10 +359,29 @@ describe("making, changing, deleting", () => {
     member.token = await main.signIn(member);
     other.token = await main.signIn(other);
     expect((await call("POST", late, { token: botManager.token })).status).toBe(404);
-    expect(await area.eraseExpired()).toEqual({ erased: 1 });
-    expect(erased).toEqual([`${successor.data.bot_id} keep`]);
+    // The daily job may have been quicker.
+    await area.eraseExpired();
     expect(await engine.db.select().from(bots).where(eq(bots.id, successor.data.bot_id))).toEqual([]);
   });
+});
+
+test("after 30 days conversations stay or go with their bot, as its deletion said", async () => {
+  const conversationsOf = (id: string) => engine.db.select().from(conversations).where(eq(conversations.botId, id));
+  const [kept, gone] = [await makeBot(), await makeBot()];
+  for (const [bot, choice] of [
+    [kept, "keep"],
+    [gone, "delete"],
+  ] as const) {
+    await talk(member.userId, bot.bot_id);
+    const body = { confirm: bot.name, conversations: choice };
+    await call("DELETE", `/bots/${bot.name}`, { token: botManager.token, body });
+  }
+  await engine.db
+    .update(bots)
+    .set({ deletedAt: new Date(clock.now() - 31 * 86_400_000) })
+    .where(isNotNull(bots.deletedAt));
+  await area.eraseExpired();
+  expect([(await conversationsOf(kept.bot_id)).length, (await conversationsOf(gone.bot_id)).length]).toEqual([1, 0]);
 });
 
 describe("settings", () => {
@@ -482,7 +394,7 @@ describe("settings", () => {
 
   test("defaults are shown with their values, overrides with theirs, typed", async () => {
     const { name } = await makeBot();
-    const body = { "Max Tokens": "55", public: true, unknown_thing: "kept", temperature: 0.5, "llm-model": null };
+    const body = { "Max Tokens": "55", public: true, unknown_thing: "kept", temperature: 0.5 };
     const { data } = await call<Settings>("PUT", `/bots/${name}/config`, { ...manager(), body });
     expect(find(data, "max-tokens")).toEqual({ name: "max-tokens", value: 55, source: "override", secret: false });
     expect(find(data, "llm-temperature")).toMatchObject({ value: 0.5, source: "override" });
@@ -493,7 +405,6 @@ describe("settings", () => {
       source: "default",
       secret: false,
     });
-    expect(find(data, "llm-model")).toMatchObject({ value: "operator-model", source: "default" });
     const same = await call<Settings>("GET", `/admin/bots/${name}/config`, manager());
     expect(same.data).toEqual(data);
   });
@@ -713,29 +624,31 @@ describe("memory", () => {
 });
 
 describe("the live state of a conversation", () => {
-  async function talk(userId: string, botId: string): Promise<string> {
-    const id = uuidv7();
-    await engine.db.insert(conversations).values({
-      id,
-      botId,
-      botName: "x",
-      userId,
-      lastActivity: clock.date(),
-      activityDay: clock.date().toISOString().slice(0, 10),
-      startedAt: clock.date(),
-    });
-    return id;
-  }
-
   test("switchers are switched by the owner, told to the sockets, and shown beside the suggestions", async () => {
     const { bot_id: botId } = await makeBot();
     const id = await talk(member.userId, botId);
-    told.length = 0;
     const { token } = member;
+    const frames: { type: string }[] = [];
+    const socket = new WebSocket(`${main.url.replace("http", "ws")}/ws?session_id=${id}&token=${token}`);
+    const arrived = Promise.withResolvers<void>();
+    const joined = Promise.withResolvers<void>();
+    socket.onmessage = ({ data }) => {
+      const frame = JSON.parse(String(data)) as { type: string };
+      frames.push(frame);
+      if (frame.type === "status") joined.resolve();
+      if (frame.type === "suggestion") arrived.resolve();
+    };
+    await joined.promise;
     const on = await call("PUT", `/conversations/${id}/switchers/tables`, { token, body: { active: true } });
     const tables = { id: "tables", label: "Tables", color: null, active: true };
     expect(on.data).toEqual({ switchers: [tables] });
-    expect(told).toEqual([[id, [], [tables]]]);
+    await arrived.promise;
+    socket.close();
+    expect(frames.find(({ type }) => type === "suggestion")).toMatchObject({
+      session_id: id,
+      suggestions: [],
+      switchers: [tables],
+    });
     expect((await call("GET", `/suggestions?session_id=${id}`, { token })).data).toEqual({
       suggestions: [],
       switchers: [tables],

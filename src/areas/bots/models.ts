@@ -82,7 +82,9 @@ export function botModels(deps: {
   function modelOf(config: BotConfig): Model | null {
     const url = config.value("llm-url");
     const ownKey = config.value("llm-key");
-    const name = config.value("llm-model");
+    const written = config.value("llm-model");
+    // The operator's model, shown as the default of this key, means nothing to a server of the bot's own.
+    const name = url !== null && config.source("llm-model") === "default" ? null : written;
     if (url !== null) {
       const hosts = [config.text("allow-hosts"), config.text("deny-hosts")];
       return connect(sha256Hex(JSON.stringify(["own", url, ownKey, name, hosts])), () =>

@@ -261,7 +261,7 @@ export function botRoutes(deps: BotRoutesDeps) {
         params: schema.BotRef,
         query: t.Object({ name: t.Optional(t.String({ maxLength: 100 })) }),
         response: { 200: t.String({ description: "CSS" }), 304: t.String() },
-        detail: mark({ access: "bots:use", chat: true, summary: "A bot's style sheet", tag: TAG }),
+        detail: mark({ access: "bots:use", chat: true, summary: "A bot's style sheet", tag: TAG, answers: "text/css" }),
       },
     )
     .get(

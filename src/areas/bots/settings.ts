@@ -153,12 +153,18 @@ export function botSettingsService(deps: {
       await change(ctx, bot, await prepare(ctx, input));
       return views(bot.id);
     },
-    putOne: async (ctx: Context, bot: Pick<BotRow, "id" | "name">, name: string, value: SettingInput) => {
-      const prepared = await prepare(ctx, { [name]: value });
+    putOne: async (
+      ctx: Context,
+      bot: Pick<BotRow, "id" | "name">,
+      given: string,
+      value: SettingInput,
+    ): Promise<SettingView> => {
+      const prepared = await prepare(ctx, { [given]: value });
       await change(ctx, bot, prepared);
-      const found = (await views(bot.id)).find((one) => one.name === settingKey(name));
-      if (!found) throw new Error("a setting that was just written is not there");
-      return found;
+      const name = settingKey(given);
+      const found = (await views(bot.id)).find((one) => one.name === name);
+      // A key of the bot's own that was set to null is nowhere any more.
+      return found ?? { name, value: null, source: "default", secret: isSecret(name) };
     },
     removeOne: async (ctx: Context, bot: Pick<BotRow, "id" | "name">, name: string): Promise<void> => {
       const key = settingKey(name);
