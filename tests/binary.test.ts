@@ -1,12 +1,19 @@
 // The program as it is shipped: built once, run from an empty folder, as on a machine that has nothing else.
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { version } from "../package.json";
 import type { StartOptions } from "./support/processes.ts";
-import { programMissing, serverCommand, spawnProcess, startProcess, temporaryFolder } from "./support/processes.ts";
+import {
+  programMissing,
+  serverCommand,
+  spawnProcess,
+  startProcess,
+  temporaryFolder,
+  waitFor,
+} from "./support/processes.ts";
 
 const ROOT = resolve(import.meta.dir, "..");
 const BUILD_TIMEOUT_MS = 300_000;
@@ -21,6 +28,12 @@ beforeAll(async () => {
   const [out, err] = await Promise.all([new Response(build.stdout).text(), new Response(build.stderr).text()]);
   if ((await build.exited) !== 0) throw new Error(`the build failed:\n${out}${err}`);
 }, BUILD_TIMEOUT_MS);
+
+interface Answer {
+  content: string;
+  citations: object[];
+  metadata: { no_answer?: boolean };
+}
 
 /** A new empty folder to run in, with the environment of a server in it. */
 async function place(env: Record<string, string> = {}) {
@@ -110,6 +123,19 @@ describe("the binary serves", () => {
     }
   });
 
+  test("ends with 0 when it is told to before it is up", async () => {
+    const { options, dataDir, remove } = await place();
+    const started = spawnProcess(options);
+    try {
+      // The key is made before the database is opened, which takes longer.
+      await waitFor(() => existsSync(join(dataDir, "secret.key")));
+      expect(await started.stop()).toBe(0);
+    } finally {
+      await started.kill9();
+      await remove();
+    }
+  });
+
   test("is asked for its health by itself, and a second start on its folder is refused with its pid", async () => {
     const { options, remove } = await place();
     const server = await startProcess(options);
@@ -159,6 +185,34 @@ describe("the binary serves", () => {
       }
     } finally {
       await first.kill9();
+      await remove();
+    }
+  });
+
+  test("the README's first conversation as it is written there", async () => {
+    const readme = readFileSync(join(ROOT, "README.md"), "utf8");
+    const block = /## A first conversation\n[\s\S]*?```sh\n([\s\S]*?)```/.exec(readme)?.[1];
+    expect(block).toContain("http://localhost:8080");
+    const { options, remove } = await place({
+      ADMIN_EMAIL: /ADMIN_EMAIL=([^\s`]+)/.exec(readme)?.[1] ?? "",
+      ADMIN_PASSWORD: /ADMIN_PASSWORD='([^']+)'/.exec(readme)?.[1] ?? "",
+    });
+    const server = await startProcess(options);
+    try {
+      // Each answer on a line of its own.
+      const script = `curl() { command curl "$@"; echo; }\n${block?.replace("http://localhost:8080", server.url)}`;
+      const shell = spawnProcess({ command: ["bash", "-euo", "pipefail", "-c", script], cwd: options.cwd });
+      expect(await shell.exited).toBe(0);
+      const answers = shell.stdout().trim().split("\n").filter(Boolean);
+      const parsed = answers.map((line) => JSON.parse(line) as { success: boolean; data: { answer?: Answer } });
+      expect(parsed.map(({ success }) => success)).toEqual([true, true, true]);
+      const [before, , after] = parsed.map(({ data }) => data.answer);
+      expect(before?.metadata.no_answer).toBe(true);
+      expect(after?.content).toContain("Every employee has 27 days of paid holiday a year.");
+      expect(after?.citations).toMatchObject([{ title: "Holidays", collection: "House rules" }]);
+      for (const path of ["/", "/docs"]) expect((await fetch(`${server.url}${path}`)).status).toBe(200);
+    } finally {
+      await server.kill9();
       await remove();
     }
   });

@@ -170,6 +170,16 @@ export async function openServer(config: Config, options: { clock?: Clock; log?:
 export async function run(args: string[]): Promise<number> {
   readOptions("serve", args, {});
   const config = loadConfig();
+  // Heard from now on: one that comes while the server opens ends it as soon as it is open. A second ends at once.
+  const told = Promise.withResolvers<void>();
+  let signals = 0;
+  const onSignal = () => {
+    if (signals > 0) process.exit(1);
+    signals += 1;
+    told.resolve();
+  };
+  process.on("SIGTERM", onSignal);
+  process.on("SIGINT", onSignal);
   const server = await openServer(config);
   const { database, cache, objects, model } = server.engines;
   process.stdout.write(
@@ -182,17 +192,7 @@ export async function run(args: string[]): Promise<number> {
       `Make the first administrator: ${config.publicUrl ?? server.url}/setup#token=${server.setupToken}\n`,
     );
   }
-  return new Promise((resolve) => {
-    let signals = 0;
-    const onSignal = () => {
-      signals += 1;
-      if (signals > 1) process.exit(1);
-      server.stop().then(
-        () => resolve(0),
-        () => resolve(1),
-      );
-    };
-    process.on("SIGTERM", onSignal);
-    process.on("SIGINT", onSignal);
-  });
+  await told.promise;
+  await server.stop();
+  return 0;
 }
