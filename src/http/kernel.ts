@@ -133,12 +133,16 @@ export function openKernel(deps: KernelDeps) {
       const type = contentType.trim().toLowerCase();
       const { maxBodyBytes } = deps.settings();
       const isJson = type === "application/json" || type.endsWith("+json");
+      const { start, end } = pathBounds(request.url);
+      const entry = running.table?.find(request.method, request.url.slice(start, end)) ?? null;
+      // A route that reads the stream itself: beside this hook Elysia takes `parse: "none"` for the name of a parser
+      // that it has not. Any value ends its search.
+      if (entry !== null && "mark" in entry && (entry.mark.body === "multipart" || entry.mark.body === "raw"))
+        return null;
       if (!isJson && type !== "application/x-www-form-urlencoded") return undefined;
       const given = isJson ? await readJson(request, maxBodyBytes) : await readForm(request, maxBodyBytes);
       // Undefined would hand the consumed stream to the next parser; null fails a required body with 422.
       if (given === undefined || given === null) return null;
-      const { start, end } = pathBounds(request.url);
-      const entry = running.table?.find(request.method, request.url.slice(start, end)) ?? null;
       if (entry !== null && "mark" in entry && entry.body !== null) checkShape(entry.body, given);
       return given;
     })
