@@ -51,6 +51,9 @@ function withoutCoercion(parts: unknown[]): unknown[] {
   return plain.length > 0 ? plain : parts;
 }
 
+/** Elysia's own words; `nullable` is OpenAPI 3.0's and says what stands in `anyOf` already. */
+const NOT_OF_THE_SCHEMA = new Set(["~optional", "elysiaMeta", "noValidate", "nullable"]);
+
 /** TypeBox as JSON Schema 2020-12: symbols and Elysia's own words dropped. */
 function cleaned(schema: unknown): unknown {
   if (Array.isArray(schema)) return schema.map(cleaned);
@@ -66,7 +69,7 @@ function cleaned(schema: unknown): unknown {
   }
   const result: Json = {};
   for (const [key, value] of Object.entries(schema)) {
-    if (value === undefined || key === "~optional" || key === "elysiaMeta" || key === "noValidate") continue;
+    if (value === undefined || NOT_OF_THE_SCHEMA.has(key)) continue;
     if (key === "default" && (value === "File" || value === "Files")) continue;
     result[key] = key === "properties" && isObject(value) ? mapValues(value, cleaned) : cleaned(value);
   }

@@ -105,12 +105,15 @@ export function decodingFailure(error: TransformDecodeCheckError | TransformDeco
 function isMisshapen(schema: SchemaLike, value: unknown): boolean {
   if (value === undefined) return false;
   if (schema.allOf) return schema.allOf.some((part) => isMisshapen(part, value));
+  if (schema.anyOf) {
+    return schema.anyOf.every((part) =>
+      part.type === "null" || part.type === "undefined" ? value !== null : isMisshapen(part, value),
+    );
+  }
   if (schema.type === "array") {
     if (!Array.isArray(value)) return true;
     const { items } = schema;
-    return items !== undefined && (items.type === "object" || items.type === "array" || items.allOf !== undefined)
-      ? value.some((item) => isMisshapen(items, item))
-      : false;
+    return items !== undefined && value.some((item) => isMisshapen(items, item));
   }
   if (schema.type !== "object") return false;
   if (typeof value !== "object" || value === null || Array.isArray(value)) return true;

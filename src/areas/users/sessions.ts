@@ -260,6 +260,7 @@ export function sessionService(deps: SessionsDeps) {
     /** Ends one session of an account. */
     terminate: async (ctx: Context, input: { userId: string; sessionId: string }) => {
       const userId = visibleUser(ctx, input.userId, "sessions:terminate");
+      if (!isUuid(input.sessionId)) throw notFound("session");
       await database.transaction(async (tx, afterCommit) => {
         const [row] = await tx
           .select({ id: sessions.id })
@@ -314,6 +315,7 @@ export function sessionService(deps: SessionsDeps) {
     /** Ends one of the caller's own sessions; false if it is none of theirs. */
     endOwn: async (ctx: Context, sessionId: string): Promise<boolean> => {
       const userId = requireUser(ctx);
+      if (!isUuid(sessionId)) return false;
       return database.transaction(async (tx, afterCommit) => {
         const [row] = await tx
           .select({ id: sessions.id })
