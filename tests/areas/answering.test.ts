@@ -38,6 +38,7 @@ import type { Behaviour, ModelServer } from "../support/model-server.ts";
 import { HANDBOOK } from "../support/handbook.ts";
 import { answer, startModelServer } from "../support/model-server.ts";
 import { openPassageBench } from "../support/passages.ts";
+import { startTestServer } from "../support/server.ts";
 
 const log = silentLog;
 const bench = await openPassageBench();
@@ -991,6 +992,32 @@ describe("references in an answer", () => {
   test("earlier answers lose theirs", () => {
     expect(withoutCitations("Thirty [1] days [2].")).toBe("Thirty days.");
   });
+});
+
+test("over REST: model, quotation under the notice, or 503 llm, as the bot says; and the model again without a restart", async () => {
+  const http = await startTestServer({ LLM_URL: server.url, LLM_MODEL: "test-model" });
+  const admin = await http.signIn();
+  const ask = () =>
+    http.call<{ answer: { content: string; metadata: Record<string, unknown> } }>("POST", "/api/v1/chat", {
+      body: { message: "Which roles are there?" },
+    });
+  const fallback = (value: string) =>
+    http.call("PUT", "/api/v1/bots/default/config/llm-fallback", { token: admin, body: { value } });
+  server.always(answer("Many."));
+  expect((await ask()).data.answer).toMatchObject({ content: "Many.", metadata: { answer_mode: "model" } });
+  server.always({ kind: "status", status: 401 });
+  const quoted = await ask();
+  expect([quoted.status, quoted.data.answer.metadata["degraded"]]).toEqual([200, ["llm"]]);
+  expect(quoted.data.answer.content).toStartWith(`*${NOTICE}*`);
+  await fallback("error");
+  const refused = await ask();
+  expect([refused.status, refused.error?.code, refused.error?.details]).toEqual([
+    503,
+    "SERVICE_UNAVAILABLE",
+    { service: "llm" },
+  ]);
+  server.always(answer("Many again."));
+  expect((await ask()).data.answer.content).toBe("Many again.");
 });
 
 test("the default bot is there once, however many instances start at once", async () => {

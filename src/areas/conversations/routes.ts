@@ -216,7 +216,7 @@ export function conversationRoutes(deps: ConversationRoutesDeps) {
         posted.turnId === null
           ? null
           : await turns.wait(id, posted.turnId, message.seq, seconds * 1000, request.signal);
-      if (outcome && outcome.answer === null) thrown(outcome);
+      if (outcome) thrown(outcome);
       answer = { answer: outcome?.answer ? presentMessage(outcome.answer) : null };
     }
     set.status = posted.duplicate ? 200 : 201;
@@ -859,7 +859,7 @@ export function conversationRoutes(deps: ConversationRoutesDeps) {
           posted.turnId === null
             ? null
             : await turns.wait(id, posted.turnId, posted.message.seq, CHAT_WAIT_MS, request.signal);
-        if (outcome && outcome.answer === null) thrown(outcome);
+        if (outcome) thrown(outcome);
         if (outcome === null && posted.turnId !== null) set.status = 202;
         const answer = outcome?.answer ?? null;
         return ok({
