@@ -248,6 +248,7 @@ export function conversationService(deps: ConversationServiceDeps) {
     ctx: Context,
     row: ConversationRow,
     reason: ClosedReason,
+    quietMs: number,
     set: Partial<typeof conversations.$inferInsert>,
   ): Promise<ConversationRow> => {
     const at = clock.date();
@@ -280,7 +281,7 @@ export function conversationService(deps: ConversationServiceDeps) {
       eraseAt: row.userId === null && row.channel === "web" ? new Date(at.getTime() + ANONYMOUS_KEPT_MS) : null,
     });
     for (const listener of deps.listeners) await listener.closing?.(event(tx, afterCommit, closed), reason);
-    if (closed.spanOpen) await outcomes.write(tx, ctx, closed, true);
+    if (closed.spanOpen) await outcomes.write(tx, ctx, closed, true, quietMs);
     else {
       await outcomes.revise(tx, row.id, {
         closed: true,
@@ -298,6 +299,9 @@ export function conversationService(deps: ConversationServiceDeps) {
     return closed;
   };
 
+  /** The bot's session timeout, looked up before a transaction begins. */
+  const quietOf = async (id: string): Promise<number> => outcomes.timeoutMs((await access.find(id))?.botId ?? "");
+
   const resolvedByOf = (reason: ClosedReason): ResolvedBy => (reason === "attendant" ? "attendant" : "user");
 
   /** Closes an open conversation; one that is closed already is returned as it is, a rating given now included. */
@@ -309,13 +313,14 @@ export function conversationService(deps: ConversationServiceDeps) {
     set: Partial<typeof conversations.$inferInsert> = {},
   ): Promise<ConversationRow> => {
     await turns.cancelAll(id);
+    const quietMs = await quietOf(id);
     return engine.transaction(async (tx, afterCommit) => {
       const row = await lock(tx, id);
       const rating = input.rating === undefined ? {} : rated(row, { ...input, rating: input.rating });
       const resolution =
         input.resolution === undefined ? {} : { resolution: input.resolution, resolvedBy: resolvedByOf(reason) };
       if (row.status === "active") {
-        const closed = await closeRow(tx, afterCommit, ctx, row, reason, { ...resolution, ...rating, ...set });
+        const closed = await closeRow(tx, afterCommit, ctx, row, reason, quietMs, { ...resolution, ...rating, ...set });
         if (input.rating !== undefined) await record(tx, ctx, "conversation.rated", closed, { rating: input.rating });
         return closed;
       }
@@ -640,11 +645,12 @@ export function conversationService(deps: ConversationServiceDeps) {
         .limit(limit);
       for (const { id } of silent) {
         await turns.cancelAll(id);
+        const quietMs = await quietOf(id);
         await engine.transaction(async (tx, afterCommit) => {
           const [row] = await tx.select().from(conversations).where(eq(conversations.id, id)).for("update");
           const isSilent = row?.expiresAt instanceof Date && row.expiresAt <= clock.date();
           if (!row || row.status !== "active" || row.userId !== null || !isSilent) return;
-          await closeRow(tx, afterCommit, ctx, row, "idle", {});
+          await closeRow(tx, afterCommit, ctx, row, "idle", quietMs, {});
           await endTokens(tx, afterCommit, id);
         });
       }

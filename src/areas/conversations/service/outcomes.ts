@@ -39,9 +39,18 @@ export function outcomeService(
     );
   };
 
-  /** Writes the outcomes of everything that is in none yet; `closed` tells that the conversation ends with the last. */
-  const write = async (tx: Database, ctx: Context, row: ConversationRow, closed: boolean): Promise<void> => {
-    const ended = row.spanOpen ? await spans(tx, row, await timeoutMs(row.botId)) : [];
+  /**
+   * Writes the outcomes of everything that is in none yet; `closed` tells that the conversation ends with the last,
+   * `quietMs` is the bot's `timeoutMs`.
+   */
+  const write = async (
+    tx: Database,
+    ctx: Context,
+    row: ConversationRow,
+    closed: boolean,
+    quietMs: number,
+  ): Promise<void> => {
+    const ended = row.spanOpen ? await spans(tx, row, quietMs) : [];
     for (const [i, span] of ended.entries()) {
       const isLast = i === ended.length - 1;
       const isClosed = closed && isLast;
@@ -119,7 +128,8 @@ export function outcomeService(
         .where(and(conversations.spanOpen, lt(conversations.lastActivity, new Date(clock.now() - 1_000))));
       let seen = 0;
       for (const { botId } of silent) {
-        const before = new Date(clock.now() - (await timeoutMs(botId)));
+        const quietMs = await timeoutMs(botId);
+        const before = new Date(clock.now() - quietMs);
         const due = await engine.db
           .select({ id: conversations.id })
           .from(conversations)
@@ -129,7 +139,7 @@ export function outcomeService(
           await engine.transaction(async (tx) => {
             const [row] = await tx.select().from(conversations).where(eq(conversations.id, id)).for("update");
             // Somebody may have spoken while we came here.
-            if (row?.spanOpen && row.lastActivity < before) await write(tx, ctx, row, false);
+            if (row?.spanOpen && row.lastActivity < before) await write(tx, ctx, row, false, quietMs);
           });
         }
         seen += due.length;
