@@ -382,6 +382,7 @@ describe.skipIf(!hasBrowser)("account", () => {
       mock.bootstrap.required = true;
       await open();
       await page.getByText("This server has no administrator yet.").waitFor();
+      await say("said before");
       await page.goto(`${mock.url}/setup#token=setup-secret`);
       await page.getByLabel("E-mail").fill("ana@example.com");
       expect(page.url()).toBe(`${mock.url}/setup`);
@@ -393,6 +394,9 @@ describe.skipIf(!hasBrowser)("account", () => {
       await page.getByRole("button", { name: "Create administrator" }).click();
       await page.waitForURL(`${mock.url}/`);
       await page.getByRole("button", { name: "Account of ana" }).waitFor();
+      // What they had asked before goes along.
+      await page.locator(".bubble", { hasText: "said before" }).waitFor();
+      expect([...mock.conversations.values()].map((one) => one.userId)).toEqual([mock.users[0]?.id ?? ""]);
       await page.goto(`${mock.url}/setup#token=setup-secret`);
       await page.getByRole("heading", { name: "This server is set up already." }).waitFor();
     },

@@ -121,7 +121,9 @@ export function openConnection(store: Store, botName: string | null, language: s
     Object.assign(state, { sessionId, bot, phase: "online", refusal: null, retryAt: null, degraded: false });
     if (frame["handler"] === "human" || frame["handler"] === "bot") state.handler = frame["handler"];
     store.awaited.clear();
-    keepSession(botName, { sessionId, token, personId: person()?.id ?? null });
+    const kept = keptSession(botName, person()?.id ?? null);
+    const wrote = kept?.sessionId === sessionId && kept.wrote;
+    keepSession(botName, { sessionId, token, personId: person()?.id ?? null, wrote });
     opened?.();
     link?.settled(asNumber(frame["heartbeat_seconds"]) ?? 30);
     store.emit({ kind: "bot", themeChanged: bot?.name !== before?.name || bot?.themeName !== before?.themeName });

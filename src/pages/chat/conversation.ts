@@ -6,7 +6,7 @@ import { asText, randomId } from "../parts/wire.ts";
 import { openConnection } from "./connection.ts";
 import { readSwitchers } from "./protocol.ts";
 import type { Attachment, Suggestion } from "./protocol.ts";
-import { anonymousSession, keepSession } from "./session.ts";
+import { anonymousSession, keepSession, noteWritten } from "./session.ts";
 import type { State } from "./state.ts";
 import { openStore } from "./store.ts";
 
@@ -24,6 +24,7 @@ export function openConversation(botName: string | null, language: string) {
   const queue = (content: string, attachments: Attachment[], suggestion: string | null) => {
     const row = { clientId: randomId(), content, attachments, suggestion, fault: null, madeAt: Date.now() };
     store.queue(row);
+    noteWritten(botName);
     if (online()) connection.transmit(row);
     store.redraw(`c:${row.clientId}`);
     store.status();
@@ -37,11 +38,11 @@ export function openConversation(botName: string | null, language: string) {
   };
 
   /** Turns the anonymous conversation into one of the person who has just signed in. */
-  const claim = async (personId: string, wrote: boolean) => {
+  const claim = async (personId: string) => {
     const brought = anonymousSession(botName);
     if (!brought) return;
     let claimed = false;
-    if (wrote) {
+    if (brought.wrote) {
       try {
         const path = `/conversations/${brought.sessionId}/claim`;
         await withAccount((token) => call(path, { method: "POST", token, json: { token: brought.token } }));
@@ -50,7 +51,11 @@ export function openConversation(botName: string | null, language: string) {
         store.fail(fault);
       }
     }
-    keepSession(botName, claimed ? { sessionId: brought.sessionId, token: null, personId } : null);
+    keepSession(botName, claimed ? { sessionId: brought.sessionId, token: null, personId, wrote: true } : null);
+  };
+  const bringAlong = async () => {
+    const who = person();
+    if (who) await alone(`botserver.claim:${botName ?? ""}`, () => claim(who.id));
   };
 
   return {
@@ -59,7 +64,11 @@ export function openConversation(botName: string | null, language: string) {
     bot: () => state.bot?.name ?? botName ?? "default",
     on: store.on,
     answering: store.answering,
-    connect: connection.connect,
+    /** Joins; whoever has signed in on another page since brings their anonymous conversation along. */
+    connect: async () => {
+      await bringAlong();
+      connection.connect();
+    },
     retryNow: connection.retryNow,
     here,
     isAnonymous: () => connection.chatToken() !== null || person() === null,
@@ -149,7 +158,7 @@ export function openConversation(botName: string | null, language: string) {
         const json = { ...(botName === null ? {} : { bot_id: botName }), language };
         const made = await withAccount((token) => call("/conversations", { method: "POST", token, json }));
         const id = asText(made["session_id"]) ?? asText(made["conversation_id"]);
-        if (id !== null) keepSession(botName, { sessionId: id, token: null, personId: who.id });
+        if (id !== null) keepSession(botName, { sessionId: id, token: null, personId: who.id, wrote: true });
       } else {
         keepSession(botName, null);
       }
@@ -167,15 +176,13 @@ export function openConversation(botName: string | null, language: string) {
     show: (sessionId: string) => {
       const who = person();
       if (!who || sessionId === state.sessionId) return;
-      keepSession(botName, { sessionId, token: null, personId: who.id });
+      keepSession(botName, { sessionId, token: null, personId: who.id, wrote: true });
       rejoin();
     },
     /** Somebody has signed in or out: brings an anonymous conversation along, then joins as who it is now. */
     personChanged: async () => {
-      const who = person();
-      const wrote = [...state.messages.values()].some((message) => message.sender === "user");
       connection.leave();
-      if (who) await alone(`botserver.claim:${botName ?? ""}`, () => claim(who.id, wrote));
+      if (person()) await bringAlong();
       else keepSession(botName, null);
       state.outbox.clear();
       store.loadOutbox();

@@ -63,7 +63,9 @@ export function conversationList(
   let asked = 0;
 
   const load = async (offset = 0) => {
-    if (person() === null) return;
+    // Before the page is connected it does not know the bot's id; then it asks again.
+    const botId = chat.state.bot?.id ?? null;
+    if (person() === null || botId === null) return;
     asked += 1;
     const mine = asked;
     const limit = 30;
@@ -72,7 +74,7 @@ export function conversationList(
       call("/conversations", {
         token,
         query: {
-          bot_id: chat.state.bot?.id ?? chat.bot(),
+          bot_id: botId,
           limit,
           offset,
           sort: "last_activity",
@@ -109,7 +111,11 @@ export function conversationList(
     const current = entry.id === chat.state.sessionId;
     const more = el(
       "button",
-      { type: "button", class: "icon-button small more", "aria-label": t("optionsFor", { title: entry.title }) },
+      {
+        type: "button",
+        class: "icon-button small more",
+        "aria-label": t("optionsFor", { title: entry.title || t("newConversation") }),
+      },
       icon("more"),
     );
     more.addEventListener("click", () =>
@@ -140,7 +146,12 @@ export function conversationList(
             hooks.chosen();
           },
         },
-        el("span", { class: "title" }, entry.pinned ? icon("pin") : null, el("span", {}, entry.title || t("untitled"))),
+        el(
+          "span",
+          { class: "title" },
+          entry.pinned ? icon("pin") : null,
+          el("span", {}, entry.title || t("newConversation")),
+        ),
         el("span", { class: "sub" }, entry.lastActivity ? formatDay(entry.lastActivity) : ""),
         entry.unread > 0 && !current
           ? el("span", { class: "badge", "aria-label": t("unread", { n: entry.unread }) }, entry.unread)
@@ -180,7 +191,7 @@ export function conversationList(
   };
 
   const remove = (entry: Entry) => {
-    confirmed(t("deleteQuestion"), t("deleteDetail", { title: entry.title || t("untitled") }), t("delete")).then(
+    confirmed(t("deleteQuestion"), t("deleteDetail", { title: entry.title || t("newConversation") }), t("delete")).then(
       (yes) => {
         if (yes) change(entry, "DELETE", "", {});
       },
@@ -195,7 +206,7 @@ export function conversationList(
       );
       saveBlob(
         await response.blob(),
-        `${(entry.title || t("untitled")).replace(/[\\/:*?"<>|]/g, " ").slice(0, 80)}.md`,
+        `${(entry.title || t("conversation")).replace(/[\\/:*?"<>|]/g, " ").slice(0, 80)}.md`,
       );
     };
     read().then(undefined, hooks.fault);
@@ -216,8 +227,8 @@ export function conversationList(
         foot.replaceChildren(notice("danger", faultText(fault)));
       }),
     /** Something was said: the list is read again, once the burst is over. */
-    touched: () => {
-      if (person() !== null && element.isConnected && element.checkVisibility()) soon(700);
+    touched: (ms = 700) => {
+      if (person() !== null && element.isConnected && element.checkVisibility()) soon(ms);
     },
   };
 }

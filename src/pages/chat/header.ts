@@ -125,6 +125,7 @@ export function topLine(chat: Conversation, embedded: boolean, hooks: Hooks) {
       stateText.textContent = withPerson ? t("withPerson", { name: state.attendant ?? "" }) : words[state.phase];
       newButton.hidden = state.phase === "refused";
     },
+    mayAddKnowledge: () => !knowledgeButton.hidden,
     /** Shows who is signed in; adding knowledge is offered to those who may. */
     showPerson: async () => {
       const who = person();

@@ -125,7 +125,16 @@ const writing = el(
   el("span", { class: "dots", "aria-hidden": true }, el("i"), el("i"), el("i")),
   what,
 );
-const column = el("div", { class: "column" }, earlier, empty, list, writing);
+const firstSteps = el("div", { class: "first-steps", hidden: true });
+firstSteps.append(
+  el(
+    "button",
+    { type: "button", class: "button", onclick: () => openKnowledge(chat) },
+    icon("book"),
+    t("addDocuments"),
+  ),
+);
+const column = el("div", { class: "column" }, earlier, empty, list, firstSteps, writing);
 const scrolling = scrollFrame(column, { left: () => write.focus() });
 view.onGrew(scrolling.follow);
 earlier.addEventListener("click", () => {
@@ -173,11 +182,15 @@ async function showPerson(): Promise<void> {
   if (!drawer) shelf.append(conversations.element);
   if (!shelf.hidden && wide.matches) await conversations.load();
   await top.showPerson();
+  showState();
 }
 wide.addEventListener("change", () => {
   if (wide.matches && !shelf.hidden) conversations.load().then(undefined, showFault);
 });
+/** Before the page has begun there is nothing to change: it begins as whoever is there by then. */
+let begun = false;
 onPersonChange(() => {
+  if (!begun) return;
   hint.replaceChildren();
   if (person() === null && sessionWasLost()) toast(t("sessionEnded"), { label: t("signIn"), press: openSignIn });
   showPerson().then(undefined, showFault);
@@ -193,6 +206,7 @@ function showEmpty(): void {
   const refused = state.phase === "refused";
   empty.hidden = !quiet && !refused;
   column.classList.toggle("fresh", quiet || refused);
+  firstSteps.hidden = !quiet || refused || !top.mayAddKnowledge();
   if (refused) {
     showRefusal(state.refusal === "withdrawn");
     return;
@@ -310,7 +324,7 @@ chat.on((change) => {
           .then((token) => wearTheme(bot.name, bot.themeName, token))
           .then(undefined, showFault);
       }
-      conversations.touched();
+      conversations.touched(0);
       break;
     }
     case "fault":
@@ -360,6 +374,8 @@ async function begin(): Promise<void> {
   } catch (fault) {
     showFault(fault);
   }
+  begun = true;
+  chat.connect().then(undefined, showFault);
   await showPerson().catch(showFault);
   await showSetupHint().catch((fault: unknown) => {
     // Only a hint: a server that does not answer this is told by the connection itself.
@@ -370,5 +386,4 @@ async function begin(): Promise<void> {
 showState();
 write.refresh();
 begin().then(undefined, showFault);
-chat.connect();
 if (!embedded && matchMedia("(pointer: fine)").matches) write.focus();

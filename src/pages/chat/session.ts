@@ -7,6 +7,8 @@ export interface KeptSession {
   /** The chat token of an anonymous conversation; null when the person's own token is used. */
   token: string | null;
   personId: string | null;
+  /** The anonymous person has said something in it: worth taking along when they sign in. */
+  wrote: boolean;
 }
 
 function key(bot: string | null): string {
@@ -17,7 +19,12 @@ function shape(value: unknown): KeptSession | null {
   const row = asObject(value);
   const sessionId = asText(row["sessionId"]);
   if (sessionId === null) return null;
-  return { sessionId, token: asText(row["token"]), personId: asText(row["personId"]) };
+  return {
+    sessionId,
+    token: asText(row["token"]),
+    personId: asText(row["personId"]),
+    wrote: row["wrote"] === true,
+  };
 }
 
 /** The kept conversation with this bot if it belongs to `personId` (null: anonymous), else null. */
@@ -34,6 +41,13 @@ export function anonymousSession(bot: string | null): KeptSession | null {
   return kept && kept.token !== null && kept.personId === null ? kept : null;
 }
 
+/** Notes that something was said in the kept anonymous conversation. */
+export function noteWritten(bot: string | null): void {
+  const kept = anonymousSession(bot);
+  if (kept && !kept.wrote) keepSession(bot, { ...kept, wrote: true });
+}
+
+/** Keeps this conversation for the next visit, or none. */
 export function keepSession(bot: string | null, session: KeptSession | null): void {
   writeStored(key(bot), session);
 }
