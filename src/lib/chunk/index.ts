@@ -2,7 +2,7 @@
 
 import type { BlockSpan, NormalisedText } from "../extract/index.ts";
 import { countTokens } from "../text/index.ts";
-import { PARAGRAPH_BREAK, unitsOf, type Unit } from "./units.ts";
+import { PARAGRAPH_BREAK, unitsOf, WHOLE_RATIO, type Unit } from "./units.ts";
 
 export interface ChunkOptions {
   sizeTokens: number;
@@ -117,7 +117,9 @@ function pack(text: string, units: readonly Unit[], { sizeTokens, overlapTokens 
   };
   for (const unit of units) {
     if (open.length > 0 && tokens + unit.tokens > sizeTokens) {
-      const cut = bestCut(open, unit, tokens, sizeTokens);
+      let cut = bestCut(open, unit, tokens, sizeTokens);
+      const most = unit.isWhole ? WHOLE_RATIO * sizeTokens : sizeTokens;
+      if (sum(open.slice(cut)) + unit.tokens > most) cut = open.length;
       const kept = open.slice(0, cut);
       const carried = open.slice(cut);
       close(kept);

@@ -22,7 +22,7 @@ export interface Unit {
 }
 
 /** Tables and code of up to this many times the size stay whole. */
-const WHOLE_RATIO = 1.5;
+export const WHOLE_RATIO = 1.5;
 /** Sentences are looked for in pieces of this length: text without an end would cost the square of it. */
 const WINDOW = 16_000;
 const PIECE_TOKENS = 48;

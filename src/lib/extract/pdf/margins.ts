@@ -1,14 +1,16 @@
 // Which lines are running headers and footers: those that repeat on most pages at the same end of the page.
 
-import { joinLines, median } from "./layout.ts";
+import { joinLines, median, type Line } from "./layout.ts";
 import type { Run } from "./runs.ts";
 
 /** Lines at each end of a page that can be a header or footer. */
 const LINES_AT_END = 3;
 const PAGES_MIN = 3;
 const SHARE_MIN = 0.6;
-/** Part of the page's height at each end in which a line may bear the page's number. */
-const MARGIN = 0.09;
+/** Part of the page's height at each end in which headers and footers stand. */
+const MARGIN = 0.15;
+/** They are further from the text than its lines from each other, by this factor. */
+const GAP_RATIO = 1.4;
 const NUMBERED_LETTERS_MAX = 40;
 
 interface Candidate {
@@ -25,17 +27,11 @@ export function dropRepeated(pages: readonly { runs: Run[]; heightPt: number }[]
   pages.forEach(({ runs, heightPt }, page) => {
     const lines = joinLines(runs);
     const size = median(lines.map((line) => line.size));
-    const ends = [
-      ...lines.slice(0, LINES_AT_END).map((line) => ({ line, end: "top" })),
-      ...lines
-        .slice(LINES_AT_END)
-        .slice(-LINES_AT_END)
-        .map((line) => ({ line, end: "bottom" })),
-    ];
-    for (const { line, end } of ends) {
-      const isInMargin = end === "top" ? line.top > (1 - MARGIN) * heightPt : line.bottom < MARGIN * heightPt;
-      for (const key of keysOf(line.text, end, page, isInMargin && line.size <= size * 1.1)) {
-        candidates.push({ key, page, bottom: line.bottom, top: line.top });
+    for (const end of ["top", "bottom"] as const) {
+      for (const line of apart(lines, end, heightPt)) {
+        for (const key of keysOf(line.text, end, page, line.size <= size * 1.1)) {
+          candidates.push({ key, page, bottom: line.bottom, top: line.top });
+        }
       }
     }
   });
@@ -54,6 +50,24 @@ export function dropRepeated(pages: readonly { runs: Run[]; heightPt: number }[]
     });
     return kept.length > 0 ? kept : runs;
   });
+}
+
+/** The outermost lines at one end that a gap parts from the text. */
+function apart(lines: readonly Line[], end: "top" | "bottom", heightPt: number): Line[] {
+  const inward = end === "top" ? lines : lines.toReversed();
+  const size = median(lines.map((line) => line.size));
+  const steps = lines.slice(1).map((line, at) => (lines[at]?.bottom ?? 0) - line.bottom);
+  steps.sort((a, b) => a - b);
+  const pitch = lines.length > 3 ? (steps[Math.floor((steps.length - 1) / 4)] ?? 0) : size * 1.3;
+  for (let count = Math.min(LINES_AT_END, inward.length); count > 0; count--) {
+    const last = inward[count - 1];
+    const next = inward[count];
+    if (!last) continue;
+    const isInMargin = end === "top" ? last.bottom > (1 - MARGIN) * heightPt : last.top < MARGIN * heightPt;
+    const gap = next ? Math.abs(last.bottom - next.bottom) : Number.POSITIVE_INFINITY;
+    if (isInMargin && gap > GAP_RATIO * Math.max(pitch, size)) return inward.slice(0, count);
+  }
+  return [];
 }
 
 /**
