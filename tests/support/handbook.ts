@@ -103,25 +103,49 @@ export interface AskedQuestion {
 }
 
 export const ANSWERED: AskedQuestion[] = [
-  { question: "How many vacation days do full-time employees get?", quote: "25 days of paid vacation", title: "Vacation policy" },
+  {
+    question: "How many vacation days do full-time employees get?",
+    quote: "25 days of paid vacation",
+    title: "Vacation policy",
+  },
   { question: "How many days of paid vacation per year?", quote: "25 days of paid vacation", title: "Vacation policy" },
   { question: "When do carried over vacation days expire?", quote: "expire on 31 March", title: "Vacation policy" },
-  { question: "How long before my absence must I submit a vacation request?", quote: "at least two weeks before", title: "Vacation policy" },
-  { question: "Is unused vacation paid out?", quote: "paid out only when the employment ends", title: "Vacation policy" },
+  {
+    question: "How long before my absence must I submit a vacation request?",
+    quote: "at least two weeks before",
+    title: "Vacation policy",
+  },
+  {
+    question: "Is unused vacation paid out?",
+    quote: "paid out only when the employment ends",
+    title: "Vacation policy",
+  },
   { question: "When do I need a doctor's certificate?", quote: "from the fourth day of illness", title: "Sick leave" },
   { question: "Who pays the salary during illness?", quote: "continues to pay your full salary", title: "Sick leave" },
   { question: "What is the limit for hotel costs?", quote: "up to 140 euros per night", title: "Travel expenses" },
   { question: "Which class are flights booked in?", quote: "economy class", title: "Travel expenses" },
-  { question: "By when must receipts be uploaded after a trip?", quote: "within 30 days after the trip", title: "Travel expenses" },
+  {
+    question: "By when must receipts be uploaded after a trip?",
+    quote: "within 30 days after the trip",
+    title: "Travel expenses",
+  },
   { question: "How high is the daily allowance for meals?", quote: "28 euros", title: "Travel expenses" },
   { question: "How many characters must a password have?", quote: "at least 14 characters", title: "IT security" },
   { question: "Where do I report a lost laptop?", quote: "security@acme.example", title: "IT security" },
   { question: "Are private USB sticks allowed?", quote: "Private USB sticks are forbidden", title: "IT security" },
-  { question: "What should I do with phishing mails?", quote: "forwarded to phishing@acme.example", title: "IT security" },
+  {
+    question: "What should I do with phishing mails?",
+    quote: "forwarded to phishing@acme.example",
+    title: "IT security",
+  },
   { question: "When is the office open?", quote: "7:00 to 20:00", title: "Office and building" },
   { question: "When does the cafeteria serve lunch?", quote: "between 11:30 and 14:00", title: "Office and building" },
   { question: "Where can I park my bicycle?", quote: "parked in the basement", title: "Office and building" },
-  { question: "Within how many days may customers return a product?", quote: "within 30 days of delivery", title: "Returns and refunds" },
+  {
+    question: "Within how many days may customers return a product?",
+    quote: "within 30 days of delivery",
+    title: "Returns and refunds",
+  },
   { question: "How are refunds paid?", quote: "original payment method", title: "Returns and refunds" },
   { question: "How do I report damaged goods?", quote: "within 48 hours with a photo", title: "Returns and refunds" },
   { question: "What is the price of PX-2047?", quote: "59.90 EUR", title: "Price list 2026" },
@@ -129,17 +153,29 @@ export const ANSWERED: AskedQuestion[] = [
   { question: "Quantos dias de férias eu tenho?", quote: "30 dias de férias", title: "Política de férias" },
   { question: "Em quantos períodos posso dividir as férias?", quote: "até três períodos", title: "Política de férias" },
   { question: "Posso vender dias de ferias?", quote: "vender até dez dias", title: "Política de férias" },
-  { question: "Com quanta antecedência devo fazer o pedido de férias?", quote: "45 dias de antecedência", title: "Política de férias" },
+  {
+    question: "Com quanta antecedência devo fazer o pedido de férias?",
+    quote: "45 dias de antecedência",
+    title: "Política de férias",
+  },
   { question: "Qual é o valor do vale-refeição?", quote: "R$ 38,00 por dia", title: "Benefícios" },
   { question: "O plano de saúde cobre os filhos?", quote: "filhos menores de 21 anos", title: "Benefícios" },
   { question: "Até quando é pago o auxílio-creche?", quote: "até a criança completar seis anos", title: "Benefícios" },
   { question: "Quanto recebe quem trabalha em casa?", quote: "R$ 120,00 por mês", title: "Benefícios" },
-  { question: "Qual o prazo para enviar comprovantes de viagem?", quote: "15 dias após o retorno", title: "Reembolso de despesas" },
+  {
+    question: "Qual o prazo para enviar comprovantes de viagem?",
+    quote: "15 dias após o retorno",
+    title: "Reembolso de despesas",
+  },
   { question: "Bebidas alcoólicas são reembolsadas?", quote: "não são reembolsados", title: "Reembolso de despesas" },
   { question: "Qual o limite de hospedagem por noite?", quote: "R$ 450,00 por noite", title: "Reembolso de despesas" },
   { question: "Qual é o e-mail do suporte?", quote: "suporte@acme.example", title: "Suporte técnico" },
   { question: "Como redefinir minha senha?", quote: "Esqueci minha senha", title: "Suporte técnico" },
-  { question: "Em quanto tempo são respondidos os chamados urgentes?", quote: "em até duas horas", title: "Suporte técnico" },
+  {
+    question: "Em quanto tempo são respondidos os chamados urgentes?",
+    quote: "em até duas horas",
+    title: "Suporte técnico",
+  },
 ];
 
 export const UNANSWERED: string[] = [

@@ -54,19 +54,26 @@ export interface PassageBench {
 
 export interface BenchOptions {
   hasVectors?: boolean;
+  /** Another bench's, which closes it. */
+  database?: DatabaseEngine;
   embedding?: EmbeddingEngine;
 }
 
 /** Opens everything on a data folder of its own, which `close` removes. */
 export async function openPassageBench(options: BenchOptions = {}): Promise<PassageBench> {
   const dataDir = mkdtempSync(join(tmpdir(), "botserver-passages-"));
-  const database = await openDatabase({ url: null, dataDir, pool: 1, sync: false, log: silentLog });
-  await database.migrate();
+  const database =
+    options.database ?? (await openDatabase({ url: null, dataDir, pool: 1, sync: false, log: silentLog }));
+  if (!options.database) await database.migrate();
   const hasVectors = options.hasVectors ?? true;
   const embedding = options.embedding ?? openEmbedding(null);
   const indexes: VectorIndex[] = [];
   const another = () => {
-    const index = openVectors({ kind: hasVectors ? "embedded" : "off", source: passageSource(database), log: silentLog });
+    const index = openVectors({
+      kind: hasVectors ? "embedded" : "off",
+      source: passageSource(database),
+      log: silentLog,
+    });
     indexes.push(index);
     return index;
   };
@@ -144,7 +151,7 @@ export async function openPassageBench(options: BenchOptions = {}): Promise<Pass
         await database.transaction((tx) => store.write(tx, { collectionId, documentId: id, version }, prepared));
       }
       await database.transaction((tx) => store.publish(tx, { collectionId, documentId: id, version }));
-      await store.announce([collectionId]);
+      store.announce([collectionId]);
       return id;
     },
 
@@ -156,7 +163,7 @@ export async function openPassageBench(options: BenchOptions = {}): Promise<Pass
     close: async () => {
       for (const index of indexes) await index.close();
       await embedding.close();
-      await database.close();
+      if (!options.database) await database.close();
       rmSync(dataDir, { recursive: true, force: true });
     },
   };

@@ -97,8 +97,8 @@ export interface PassageStore {
   switchModel(tx: Database, collectionId: string): Promise<boolean>;
   /** True if the collection's vectors are of another model or length than the present embedding's. */
   isStale(collection: { embeddingModel: string | null; dimensions: number | null }): boolean;
-  /** After a commit: this instance's index reads the changes; others learn of them by change_seq. */
-  announce(collectionIds: readonly string[]): Promise<void>;
+  /** After a commit: this instance's index reads the changes in the background; searches anywhere see them without it. */
+  announce(collectionIds: readonly string[]): void;
   /** Forgets removals older than a day; indexes that have not read them by then read the collection anew. */
   sweep(): Promise<number>;
 }
@@ -472,14 +472,7 @@ export function passageStore(deps: {
       return dimensions !== null && embedding.dimensions !== null && dimensions !== embedding.dimensions;
     },
 
-    announce: async (collectionIds) => {
-      try {
-        await deps.vectors.changed(collectionIds);
-      } catch (error) {
-        // The next search reads what it needs by itself.
-        log.warn("the passage index did not take in a change", { collections: collectionIds, error });
-      }
-    },
+    announce: (collectionIds) => deps.vectors.changed(collectionIds),
 
     sweep: () =>
       database.transaction(async (tx) => {

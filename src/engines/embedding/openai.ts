@@ -60,6 +60,8 @@ function unitVector(values: unknown, dimensions: number | null): Float32Array {
   if (dimensions !== null && values.length !== dimensions) {
     throw new Error(`the server gave a vector of length ${values.length} instead of ${dimensions}`);
   }
+  if (values.some((value) => typeof value !== "number"))
+    throw new Error("the server gave a vector that is not all numbers");
   const vector = Float32Array.from(values as number[]);
   let squares = 0;
   for (const value of vector) squares += value * value;
@@ -68,6 +70,13 @@ function unitVector(values: unknown, dimensions: number | null): Float32Array {
   const norm = Math.sqrt(squares);
   for (let index = 0; index < vector.length; index++) vector[index] = (vector[index] ?? 0) / norm;
   return vector;
+}
+
+/** An answer that waiting does not cure: `reason` tells jobs not to. */
+function useless(error: unknown): AppError {
+  const fault = error instanceof Error ? error.message : "it is no vector";
+  const details = { service: "embeddings", reason: "bad_vectors" };
+  return new AppError("SERVICE_UNAVAILABLE", `The embeddings are of no use: ${fault}.`, details, { cause: error });
 }
 
 /** Speaks to the server of `options`; every failure but the caller's abort is `unavailable("embeddings")`. */
@@ -117,13 +126,12 @@ export function openaiEmbedding(options: EmbeddingOptions): Embedding {
     for (let tries = 1; ; tries++) {
       try {
         const { data } = await request(batch, signal);
-        if (!Array.isArray(data) || data.length !== batch.length)
-          throw unavailable("embeddings", new Error("the server gave another number of vectors"));
+        if (!Array.isArray(data) || data.length !== batch.length) {
+          throw useless(new Error("the server gave another number of vectors"));
+        }
         const byIndex = new Map(data.map((item, position) => [item.index ?? position, checked(item.embedding)]));
         const vectors = batch.flatMap((_, index) => byIndex.get(index) ?? []);
-        if (vectors.length !== batch.length) {
-          throw unavailable("embeddings", new Error("the server gave one vector twice"));
-        }
+        if (vectors.length !== batch.length) throw useless(new Error("the server gave one vector twice"));
         return vectors;
       } catch (error) {
         const asked = retryAfterMs(error);
@@ -139,10 +147,7 @@ export function openaiEmbedding(options: EmbeddingOptions): Embedding {
       dimensions ??= vector.length;
       return vector;
     } catch (error) {
-      // Waiting does not cure it: `reason` tells jobs not to.
-      const fault = error instanceof Error ? error.message : "it is no vector";
-      const details = { service: "embeddings", reason: "bad_vectors" };
-      throw new AppError("SERVICE_UNAVAILABLE", `The embeddings are of no use: ${fault}.`, details, { cause: error });
+      throw useless(error);
     }
   }
 

@@ -28,6 +28,8 @@ export interface EmbeddedOptions {
 export function embeddedIndex(options: EmbeddedOptions): VectorIndex {
   const { source, log } = options;
   const held = new Map<string, Held>();
+  const dirty = new Set<string>();
+  let draining: Promise<void> | null = null;
   let isClosed = false;
   let worker = openWorker();
   let loader = new Loader(source, worker, options.vectors);
@@ -88,6 +90,25 @@ export function embeddedIndex(options: EmbeddedOptions): VectorIndex {
     if (behind.length > 0) await inTurns(behind, ensure);
   }
 
+  /** Reads what was announced, several announcements of one collection at once. Searches do not depend on it. */
+  async function drain(): Promise<void> {
+    while (dirty.size > 0 && !isClosed) {
+      const ids = [...dirty];
+      dirty.clear();
+      try {
+        const states = await source.collections(ids);
+        const present = new Set(states.map(({ id }) => id));
+        await inTurns(
+          ids.filter((id) => !present.has(id) && held.has(id)),
+          load,
+        );
+        await ensureAll(states);
+      } catch (error) {
+        if (!isClosed) log.warn("the index did not take in a change; searches will", { collections: ids, error });
+      }
+    }
+  }
+
   async function start(): Promise<void> {
     const collections = await source.collections(null);
     await inTurns(collections, async (collection) => {
@@ -120,12 +141,11 @@ export function embeddedIndex(options: EmbeddedOptions): VectorIndex {
       if (!("terms" in answer)) throw new Error("the index worker answered something else");
       return answer.terms;
     },
-    changed: async (collectionIds) => {
-      const states = await source.collections(collectionIds);
-      const present = new Set(states.map(({ id }) => id));
-      const gone = collectionIds.filter((id) => !present.has(id) && held.has(id));
-      await inTurns(gone, load);
-      await ensureAll(states);
+    changed: (collectionIds) => {
+      for (const id of collectionIds) dirty.add(id);
+      draining ??= drain().finally(() => {
+        draining = null;
+      });
     },
     figures: async (collectionIds) => {
       const answer = await worker.ask({ type: "figures", collectionIds });
@@ -140,6 +160,8 @@ export function embeddedIndex(options: EmbeddedOptions): VectorIndex {
     close: async () => {
       isClosed = true;
       worker.close();
+      await draining;
+      await Promise.allSettled([...held.values()].flatMap(({ loading }) => loading ?? []));
     },
   };
 }

@@ -106,8 +106,11 @@ export interface VectorIndex {
   fingerprint(collections: PassageQuery["collections"], reader: Reader): Promise<string>;
   /** How many passages hold each word, given by its variants. Throws `unavailable("vectors")`. */
   terms(collections: PassageQuery["collections"], words: readonly (readonly string[])[]): Promise<TermFigures>;
-  /** Told after a commit that changed these collections; other instances learn by the `seq` that their queries carry. */
-  changed(collectionIds: readonly string[]): Promise<void>;
+  /**
+   * Told after a commit that changed these collections: they are read in the background. Searches do not depend on it,
+   * on this and on other instances they learn by the `seq` that they carry.
+   */
+  changed(collectionIds: readonly string[]): void;
   /** What is held of these collections; those not loaded yet are left out. */
   figures(collectionIds: readonly string[]): Promise<CollectionFigures[]>;
   /** Loads everything in the background; searches need not wait for it. */

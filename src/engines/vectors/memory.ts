@@ -83,6 +83,10 @@ export class PassageMemory {
   #frequencies = new Uint8Array(1024);
   #scores = new Float64Array(1024);
   #termCounts = new Uint32Array(1024);
+  // Lists of one search: what it admits, and rows of it in one space with the slots that they belong to.
+  #admitted = new Int32Array(1024);
+  #scanRows = new Int32Array(1024);
+  #scanSlots = new Int32Array(1024);
 
   // --- taking in ---
 
@@ -199,6 +203,9 @@ export class PassageMemory {
       this.#states = grown(this.#states, slot);
       this.#frequencies = grown(this.#frequencies, slot);
       this.#scores = new Float64Array(this.#rows.length);
+      this.#admitted = new Int32Array(this.#rows.length);
+      this.#scanRows = new Int32Array(this.#rows.length);
+      this.#scanSlots = new Int32Array(this.#rows.length);
     }
     return slot;
   }
@@ -290,20 +297,22 @@ export class PassageMemory {
     return found;
   }
 
-  /** Passages that the reader may meet, in `#states`: 1 by title only, 2 open. */
-  #admit(query: PassageQuery, collections: readonly Collection[]): number[] {
+  /** Passages that the reader may meet, in `#states`: 1 by title only, 2 open. Their list is the beginning of `#admitted`. */
+  #admit(query: PassageQuery, collections: readonly Collection[]): Int32Array {
     const admissions = this.#admissions(query.reader);
     const least = query.withTitles ? 1 : 2;
     const only = query.documentIds ? new Set(query.documentIds) : null;
     const chunks = query.chunkIds ? new Set(query.chunkIds) : null;
-    const admitted: number[] = [];
+    const admitted = this.#admitted;
+    const states = this.#states;
+    let count = 0;
     const take = (document: Document) => {
       const state = admissions[document.rights] ?? 0;
       if (state < least) return;
       for (const slot of document.slots) {
         if (chunks && !chunks.has(this.#chunkIds[slot] ?? "")) continue;
-        this.#states[slot] = state;
-        admitted.push(slot);
+        states[slot] = state;
+        admitted[count++] = slot;
       }
     };
     for (const collection of collections) {
@@ -316,7 +325,7 @@ export class PassageMemory {
         for (const document of collection.documents.values()) if (!only || only.has(document.id)) take(document);
       }
     }
-    return admitted;
+    return admitted.subarray(0, count);
   }
 
   search(query: PassageQuery): PassageHits {
@@ -369,30 +378,41 @@ export class PassageMemory {
   #dense(
     dense: NonNullable<PassageQuery["dense"]>,
     collections: readonly Collection[],
-    admitted: readonly number[],
+    admitted: Int32Array,
   ): { hits: PassageHit[]; withoutVectors: string[] } {
     const given = new Map(dense.vectors.map(({ model, vector }) => [model, vector]));
     const best = this.#best(dense.limit);
-    const bySpace = this.#spaces.map((): number[] => []);
-    for (const slot of admitted) if (this.#rows[slot] !== NO_ROW) bySpace[this.#spaceNumbers[slot] ?? 0]?.push(slot);
     const mismatched = new Set<string>();
     for (const [number, { model, vectors }] of this.#spaces.entries()) {
-      const slots = bySpace[number] ?? [];
       const vector = given.get(model);
-      if (slots.length === 0 || !vector) continue;
+      if (!vector) continue;
+      const count = this.#rowsIn(number, admitted);
+      if (count === 0) continue;
       if (vector.length !== vectors.dimensions) {
         mismatched.add(model);
         continue;
       }
-      const rows = Int32Array.from(slots, (slot) => this.#rows[slot] ?? 0);
-      const cosines = vectors.cosines(vector, rows);
-      for (let index = 0; index < slots.length; index++) best.offer(slots[index] ?? 0, cosines[index] ?? 0);
+      const cosines = vectors.cosines(vector, this.#scanRows.subarray(0, count));
+      for (let index = 0; index < count; index++) best.offer(this.#scanSlots[index] ?? 0, cosines[index] ?? 0);
     }
     const withoutVectors = collections.filter(
       ({ model, passages, vectors }) =>
         passages > 0 && (vectors < passages || model === null || !given.has(model) || mismatched.has(model)),
     );
     return { hits: this.#hits(best.sorted()), withoutVectors: withoutVectors.map(({ id }) => id) };
+  }
+
+  /** Lists the admitted passages with a vector in that space, in `#scanRows` and `#scanSlots`; how many there are. */
+  #rowsIn(space: number, admitted: Int32Array): number {
+    const [rows, spaces, scanRows, scanSlots] = [this.#rows, this.#spaceNumbers, this.#scanRows, this.#scanSlots];
+    let count = 0;
+    for (const slot of admitted) {
+      const row = rows[slot] ?? NO_ROW;
+      if (row === NO_ROW || spaces[slot] !== space) continue;
+      scanRows[count] = row;
+      scanSlots[count++] = slot;
+    }
+    return count;
   }
 
   #sparse(

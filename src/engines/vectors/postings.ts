@@ -125,6 +125,7 @@ export class Postings {
         each(entry >>> 8, entry & 0xff);
       }
     }
+    if (this.#loose.size === 0) return;
     for (const passage of this.#loose.values()) {
       const at = find(passage.terms, term);
       if (at >= 0) each(passage.slot, passage.frequencies[at] ?? 0);

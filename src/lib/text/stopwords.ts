@@ -10,6 +10,7 @@ const MORE: Readonly<Partial<Record<Language, string>>> = {
   pt: "é são foi foram ser estar está estão estou era eram tem têm tenho temos tinha ter há haver posso pode podem podemos poder devo deve devem onde quanto quanta quantos quantas quê porque porquê cada todo toda todos todas outro outra outros outras pelo pela nesse nessa neste nesta nisso nisto naquele naquela dum duma ao aonde me fazer faço faz fica ficam vou vai vão há diga mostre quero preciso sobre",
   es: "es son fue fueron ser estar está están estoy era eran tiene tienen tengo tenemos tener hay haber puedo puede pueden podemos debo debe deben qué quién cuál cuáles cuándo dónde cómo cuánto cuánta cuántos cuántas yo usted ustedes nosotros ella ellos ellas esta este estos estas esa esos esas todo toda todos todas otra otros otras hacer hago hace",
   fr: "quand où comment combien pourquoi quel quelle quels quelles quoi dont puis-je peut peux peuvent pouvons puis dois doit doivent faire fait cette cet celui celle ceux celles tout toute tous toutes autre autres si non oui plus",
+  no: "av to tre fire fem seks sju åtte ni ti første andre får fått gå går gikk bare nå frem fram hos uten etter eller enn ennå gjør gjorde sier sa når hva hvor hvorfor hvem mye flere alltid aldri igjen",
   it: "quando dove come perché quale quali chi che cosa posso può possono deve devo devono fare",
 };
 
