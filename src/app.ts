@@ -170,9 +170,10 @@ export function createApp(deps: AppDeps) {
     vectors: engines.vectors,
     fetcher: engines.fetcher,
     reranker,
-    modelFor: () => Promise.resolve(engines.model),
+    modelFor: (botId) => now("bots").modelFor(botId),
     audit,
     events,
+    people,
     clock,
     log,
     bots: {
@@ -202,7 +203,10 @@ export function createApp(deps: AppDeps) {
       fallbackOrder: config.llmFallbackOrder,
     },
     surroundings: {
-      serverDefaults: config.llmCache ? { "llm-cache": "true" } : {},
+      serverDefaults: {
+        ...(config.llmModel === null ? {} : { "llm-model": config.llmModel }),
+        ...(config.llmCache ? { "llm-cache": "true" } : {}),
+      },
       environment: (name) => config.botEnvironment[name],
     },
     knowledge: knowledge.answers.knowledge,
@@ -212,6 +216,7 @@ export function createApp(deps: AppDeps) {
     },
     callerOf: userCaller,
     erasers: [
+      (tx, bot) => knowledge.eraseBot(tx, bot),
       (tx, bot) =>
         bot.conversations === "delete" ? now("conversations").conversations.eraseOfBot(tx, bot.id) : Promise.resolve(),
     ],

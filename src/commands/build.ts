@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { packageManager } from "../../package.json";
 import { openLog } from "../core/log.ts";
+import { PACKED_FILES, packedName } from "../lib/embedded/index.ts";
 import { makeImage } from "../engines/database/image.ts";
 import { bundlePages } from "../pages/bundle.ts";
 
@@ -40,6 +41,10 @@ async function makeEmbedded(): Promise<void> {
   mkdirSync(EMBEDDED, { recursive: true });
   await makeImage(join(EMBEDDED, "database.image"), openLog("warn", "pretty"));
   await bundlePages(EMBEDDED);
+  for (const file of PACKED_FILES) {
+    const bytes = await Bun.file(join(ROOT, "node_modules", file)).bytes();
+    await Bun.write(join(EMBEDDED, packedName(file)), await Bun.zstdCompress(bytes, { level: 19 }));
+  }
 }
 
 /** Unpacks Bun for `target`; `npm pack` checks the package's digest. Gives the path of the program. */
@@ -79,13 +84,14 @@ async function compile(target: Target | null): Promise<void> {
     target: "bun",
     format: "esm",
     bytecode: true,
-    sourcemap: "linked",
+    // What the program and its Workers share is in the binary once.
+    splitting: true,
+    // A map would be 6 MB of the binary; what the bundle calls its functions is enough to find a place in the sources.
+    sourcemap: "none",
     define: { "process.env.NODE_ENV": '"production"', BUILD_COMMIT: JSON.stringify(commitName()) },
     compile: { ...cross, outfile, autoloadBunfig: false, autoloadDotenv: false, assets: [EMBEDDED] },
   });
   for (const message of result.logs) process.stderr.write(`${message.message}\n`);
-  // The maps are inside the binary as well.
-  for (const { path, kind } of result.outputs) if (kind === "sourcemap") rmSync(path, { force: true });
   const built = existsSync(outfile) ? outfile : `${outfile}.exe`;
   process.stdout.write(`${built.slice(ROOT.length + 1)} ${(statSync(built).size / 1e6).toFixed(1)} MB\n`);
 }

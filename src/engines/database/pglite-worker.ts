@@ -4,10 +4,8 @@
 import { existsSync, fsyncSync, writeSync } from "node:fs";
 import { PGlite, protocol } from "@electric-sql/pglite";
 import { NodeFS } from "@electric-sql/pglite/nodefs";
-import initdbWasm from "../../../node_modules/@electric-sql/pglite/dist/initdb.wasm" with { type: "file" };
-import pgliteData from "../../../node_modules/@electric-sql/pglite/dist/pglite.data" with { type: "file" };
-import pgliteWasm from "../../../node_modules/@electric-sql/pglite/dist/pglite.wasm" with { type: "file" };
 import type { Field, Result } from "./connection.ts";
+import { packedBytes } from "../../lib/embedded/index.ts";
 import type { Answer, FromWorker, Statement, ToWorker, WorkerFault, WorkerSettings } from "./pglite-messages.ts";
 import { parseValue, serializeValue } from "./values.ts";
 
@@ -51,9 +49,9 @@ class SyncFS extends NodeFS {
   }
 }
 
-const compile = async (path: string) => WebAssembly.compile(await Bun.file(path).arrayBuffer());
+const compile = async (file: Parameters<typeof packedBytes>[0]) => WebAssembly.compile(await packedBytes(file));
 /** Begins at once, while the other side may still be unpacking the folder. */
-const engine = compile(pgliteWasm);
+const engine = compile("@electric-sql/pglite/dist/pglite.wasm");
 
 let database: PGlite | undefined;
 let pending: Statement[] = [];
@@ -69,8 +67,8 @@ async function open(settings: WorkerSettings, syncs: SharedArrayBuffer): Promise
     dataDir: settings.folder,
     fs: new SyncFS(settings.folder, syncs),
     pgliteWasmModule: await engine,
-    ...(settings.fresh ? { initdbWasmModule: await compile(initdbWasm) } : {}),
-    fsBundle: Bun.file(pgliteData),
+    ...(settings.fresh ? { initdbWasmModule: await compile("@electric-sql/pglite/dist/initdb.wasm") } : {}),
+    fsBundle: new Blob([await packedBytes("@electric-sql/pglite/dist/pglite.data")]),
     // Small WAL files: less to unpack at the first start, and shorter pauses when one is added.
     initDbStartParams: ["--wal-segsize=1", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"],
     startParams: [

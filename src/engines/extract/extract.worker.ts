@@ -1,9 +1,9 @@
 // The Worker side: one document at a time from bytes to passages. Results leave as transferred bytes, so that nothing
 // large is cloned on the main thread.
 
-import pdfiumPath from "@hyzyla/pdfium/pdfium.wasm" with { type: "file" };
 import { chunk } from "../../lib/chunk/index.ts";
 import { extract } from "../../lib/extract/extractors.ts";
+import { packedBytes } from "../../lib/embedded/index.ts";
 import { ExtractFailure } from "../../lib/extract/index.ts";
 import { normalise } from "../../lib/extract/normalise.ts";
 import { detectLanguage } from "../../lib/text/index.ts";
@@ -44,7 +44,7 @@ async function run(request: ToExtractWorker): Promise<ExtractAnswer> {
   };
   const extracted = await extract(request.bytes, request.name, {
     limits,
-    pdfium: () => Bun.file(pdfiumPath).arrayBuffer(),
+    pdfium: async () => (await packedBytes("@hyzyla/pdfium/dist/pdfium.wasm")).buffer,
   });
   const stage: FromExtractWorker = { type: "chunking" };
   self.postMessage(stage);

@@ -18,6 +18,26 @@ export function startWorker(path: `src/${string}worker.ts`, options?: WorkerOpti
   return new Worker(ROOT + (isCompiled ? path.slice("src/".length) : path), options);
 }
 
+/** Large files of packages that the build compresses on their way into the binary, counted from node_modules. */
+export const PACKED_FILES = [
+  "@electric-sql/pglite/dist/pglite.wasm",
+  "@electric-sql/pglite/dist/pglite.data",
+  "@electric-sql/pglite/dist/initdb.wasm",
+  "@hyzyla/pdfium/dist/pdfium.wasm",
+] as const;
+
+/** Name under which the build embeds a packed file: Zstandard (RFC 8878). */
+export function packedName(file: (typeof PACKED_FILES)[number]): string {
+  return `${file.slice(file.lastIndexOf("/") + 1)}.zst`;
+}
+
+/** The bytes of a packed file: of the package itself from source, unpacked from the binary when compiled. */
+export async function packedBytes(file: (typeof PACKED_FILES)[number]): Promise<Uint8Array<ArrayBuffer>> {
+  if (!isCompiled) return Bun.file(fileURLToPath(`${ROOT}node_modules/${file}`)).bytes();
+  const packed = await Bun.file(assetPath(packedName(file))).bytes();
+  return new Uint8Array(await Bun.zstdDecompress(packed));
+}
+
 /**
  * Path of a file that the build makes and embeds (`database.tgz`). From source it is that file below dist/embedded,
  * which exists after a build only: ask before opening.
