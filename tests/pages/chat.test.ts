@@ -20,6 +20,7 @@ const CITATION = {
   heading_path: ["Working time", "Leave"],
   char_start: 1200,
   char_end: 1281,
+  source_url: "https://example.com/handbook",
 };
 
 /** A promise that the test settles: the bot waits for it, nobody sleeps. */
@@ -106,6 +107,7 @@ describe.skipIf(!hasBrowser)("chat page", () => {
       expect(await panel.locator(".facts").innerText()).toContain("217");
       expect(await panel.locator(".facts").innerText()).toContain("Working time › Leave");
       expect(await panel.locator(".facts").innerText()).toContain("1200–1281");
+      expect(await panel.getByRole("link").getAttribute("href")).toBe("https://example.com/handbook");
       await page.keyboard.press("Escape");
       expect(await page.evaluate(() => document.activeElement?.className)).toBe("cite");
     },

@@ -93,6 +93,7 @@ describe.skipIf(!hasBrowser)("hostile content", () => {
               page: null,
               heading_path: [attack],
               snippet: attack,
+              source_url: at % 2 ? "javascript:window.__ran=1" : attack,
             },
           ],
         });

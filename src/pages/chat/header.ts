@@ -79,6 +79,8 @@ export function topLine(chat: Conversation, embedded: boolean, hooks: Hooks) {
           href: (name === "default" ? "/" : `/${encodeURIComponent(name)}`) + location.search,
         };
       }),
+      "line",
+      { label: t("rateConversation"), icon: "star", choose: hooks.rate },
     ]);
   };
   botButton.addEventListener("click", () => {
@@ -89,7 +91,6 @@ export function topLine(chat: Conversation, embedded: boolean, hooks: Hooks) {
     if (!who) return;
     openMenu(personButton, [
       { head: who.email ?? who.name },
-      { label: t("rateConversation"), icon: "star", choose: hooks.rate },
       { label: t("apiPage"), icon: "tool", href: "/docs" },
       "line",
       {

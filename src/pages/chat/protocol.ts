@@ -17,6 +17,8 @@ export interface Citation {
   snippet: string;
   charStart: number | null;
   charEnd: number | null;
+  /** Where a page of a website was read. */
+  sourceUrl: string | null;
 }
 
 export interface Attachment {
@@ -93,6 +95,7 @@ export function readCitation(row: Json): Citation {
     snippet: asText(row["snippet"]) ?? asText(row["text"]) ?? "",
     charStart: asNumber(row["char_start"]),
     charEnd: asNumber(row["char_end"]),
+    sourceUrl: asText(row["source_url"]),
   };
 }
 

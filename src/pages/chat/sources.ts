@@ -5,7 +5,7 @@ import { el } from "../parts/dom.ts";
 import { openDialog } from "../parts/dialog.ts";
 import { faultText, notice } from "../parts/forms.ts";
 import { icon } from "../parts/icons.ts";
-import { plainText } from "../parts/markdown.ts";
+import { plainText, safeHref } from "../parts/markdown.ts";
 import { t } from "../parts/texts.ts";
 import type { Conversation } from "./conversation.ts";
 import type { Citation } from "./protocol.ts";
@@ -46,6 +46,10 @@ export function openSource(chat: Conversation, citation: Citation, answer: strin
     if (part.text !== "") quote.append(part.marked ? el("mark", {}, part.text) : part.text);
   }
   const around = el("div", { class: "around" });
+  const origin = citation.sourceUrl === null ? null : safeHref(citation.sourceUrl);
+  if (origin?.startsWith("http")) {
+    around.append(el("a", { href: origin, target: "_blank", rel: "noopener noreferrer nofollow" }, origin));
+  }
   const panel = openDialog(
     citation.title || t("source"),
     { kind: "side" },
