@@ -92,7 +92,7 @@ export function postmanCollection(document: Json, baseUrl: string): Json {
             path: segments,
             query: query.map(({ name, description, schema }) => ({
               key: name,
-              value: String(schema?.["default"] ?? ""),
+              value: schema?.["default"] === undefined ? "" : JSON.stringify(schema["default"]).replace(/^"|"$/g, ""),
               description: description ?? "",
               disabled: true,
             })),

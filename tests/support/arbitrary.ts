@@ -159,7 +159,7 @@ export function text(from: Random, min = 0, max = 40): string {
   let made = "";
   let points = 0;
   while (points < bounded) {
-    const characters = [...from.pick(alphabets)];
+    const characters = Array.from(from.pick(alphabets));
     const character = from.pick(characters);
     // Two halves of a pair that meet by chance would count as one.
     if (made.length + character.length > max || /[\ud800-\udbff]$/.test(made)) {

@@ -18,15 +18,15 @@ export interface TestServer extends Server {
   clock: ReturnType<typeof movableClock>;
   dataDir: string;
   /** Calls the API; `data` is the envelope's, or its error. */
-  call<Data = unknown>(
+  call: <Data = unknown>(
     method: string,
     path: string,
     options?: { token?: string | null; body?: unknown; headers?: Record<string, string> },
-  ): Promise<Answer<Data>>;
+  ) => Promise<Answer<Data>>;
   /** Signs in and returns the access token; the administrator unless somebody is named. */
-  signIn(who?: { email: string; password: string }): Promise<string>;
+  signIn: (who?: { email: string; password: string }) => Promise<string>;
   /** An active account with these roles; returns its credentials and a token. */
-  person(roles?: readonly string[]): Promise<Person>;
+  person: (roles?: readonly string[]) => Promise<Person>;
 }
 
 export interface Answer<Data> {

@@ -69,7 +69,7 @@ export function accountService(deps: AccountsDeps) {
       role: held[0] ?? null,
       groups: memberOf,
       identities: linked,
-      twoFactorEnabled: factor?.enabledAt != null,
+      twoFactorEnabled: factor !== undefined && factor.enabledAt !== null,
     });
   };
 

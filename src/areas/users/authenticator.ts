@@ -81,7 +81,8 @@ export interface UserAuthenticator extends Authenticator {
   useChatTokens(resolve: (token: string) => Promise<Caller | null>): void;
   /** Forgets what is kept of these, here and on every instance. */
   sessionsEnded(sessionIds: readonly string[]): Promise<void>;
-  rightsChanged(userId: string | "all"): Promise<void>;
+  /** Of one account, or of `all`. */
+  rightsChanged(userId: string): Promise<void>;
   start(): Promise<void>;
   stop(): Promise<void>;
 }

@@ -57,7 +57,7 @@ export function openPasswords(): Passwords {
     isOutdated: (stored) => !stored.startsWith(`$argon2id$v=19$m=${ARGON2.memoryCost},t=${ARGON2.timeCost},`),
     unmet: async (password, policy, identity) => {
       const text = normal(password);
-      const length = [...text].length;
+      const length = Array.from(text).length;
       const folded = text.toLowerCase();
       const rules: [string, boolean][] = [
         ["min_length", length >= policy.min_length],

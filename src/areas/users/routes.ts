@@ -307,10 +307,8 @@ export function userRoutes(deps: UserRoutesDeps) {
       return oauthAnswer(200, { access_token, token_type, expires_in, ...refreshToken });
     } catch (error) {
       if (!isAppError(error) || error.code === "RATE_LIMITED" || error.code === "SERVICE_UNAVAILABLE") throw error;
-      const word = error.code === "VALIDATION_ERROR" ? "invalid_request" : (error.details["reason"] ?? "");
-      const fault = ["invalid_request", "unsupported_grant_type"].includes(String(word))
-        ? String(word)
-        : "invalid_grant";
+      const reason = error.code === "VALIDATION_ERROR" ? "invalid_request" : error.details["reason"];
+      const fault = reason === "invalid_request" || reason === "unsupported_grant_type" ? reason : "invalid_grant";
       const isClient = body.grant_type === "client_credentials" && fault === "invalid_grant";
       return oauthAnswer(isClient ? 401 : 400, {
         error: isClient ? "invalid_client" : fault,
