@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startProcess } from "../support/processes.ts";
-import { median, report, residentBytes } from "./measure.ts";
+import { cpuSeconds, median, report, residentBytes } from "./measure.ts";
 
 const ROUNDS = 7;
 const binary = join(import.meta.dir, "../../dist/botserver");
@@ -12,6 +12,7 @@ const binary = join(import.meta.dir, "../../dist/botserver");
 interface Start {
   seconds: number;
   residentMb: number;
+  cpuSeconds: number;
 }
 
 /** Starts the binary on a folder, asks the first question, stops it; the time runs from before the start to the answer. */
@@ -39,7 +40,7 @@ async function firstAnswer(dataDir: string): Promise<Start> {
     if (!response.ok || !body.data?.answer?.citations?.length) {
       throw new Error(`the first question was not answered from a source: ${response.status} ${JSON.stringify(body)}`);
     }
-    return { seconds, residentMb: residentBytes(server.pid) / 1024 / 1024 };
+    return { seconds, residentMb: residentBytes(server.pid) / 1024 / 1024, cpuSeconds: cpuSeconds(server.pid) };
   } finally {
     await server.stop();
   }
@@ -57,6 +58,8 @@ for (let round = 0; round < ROUNDS; round += 1) {
   }
 }
 const seconds = (starts: Start[]) => median(starts.map((start) => start.seconds));
+const cpu = (starts: Start[]) => median(starts.map((start) => start.cpuSeconds)).toFixed(2);
+console.log(`processor time until the answer: empty folder ${cpu(empty)} s, used folder ${cpu(used)} s`);
 const memory = Math.max(...[...empty, ...used].map((start) => start.residentMb));
 const sizeMb = statSync(binary).size / 1024 / 1024;
 report("Start of the binary (median of 7)", [
