@@ -6,7 +6,7 @@ import { auditLog } from "../../src/core/audit/model.ts";
 import { events } from "../../src/core/events/model.ts";
 import { attachments, chatTokens, conversationOutcomes, conversations } from "../../src/areas/conversations/model.ts";
 import { answer, startModelServer } from "../support/model-server.ts";
-import { startTestServer, type Person } from "../support/server.ts";
+import { startTestServer, type Person, type TestServer } from "../support/server.ts";
 
 interface Started {
   conversation_id: string;
@@ -72,9 +72,12 @@ interface Sent {
 
 const model = await startModelServer();
 afterAll(() => model.stop());
-model.always((asked) => answer(`You said: ${asked.body.messages.at(-1)?.content.slice(0, 40) ?? ""}`));
+model.always((asked) =>
+  answer(`You said: ${asked.body.messages.at(-1)?.content.trim().split("\n").at(-1)?.slice(0, 40) ?? ""}`),
+);
 const server = await startTestServer({ LLM_URL: model.url, LLM_MODEL: "test-model" });
-const { call, clock } = server;
+const { clock } = server;
+const call = <Data = unknown>(...given: Parameters<TestServer["call"]>) => server.call<Data>(...given);
 const { db } = server.engines.database;
 const ann = await server.person();
 const bob = await server.person();
@@ -328,7 +331,9 @@ describe("talking", () => {
     await call("PUT", `${V1}/bots/default/config/llm-fallback`, { token: admin, body: { value: "error" } });
     model.always({ kind: "status", status: 400 });
     const sent = await say(ann.token, id, "Is anybody there?");
-    model.always((asked) => answer(`You said: ${asked.body.messages.at(-1)?.content.slice(0, 40) ?? ""}`));
+    model.always((asked) =>
+      answer(`You said: ${asked.body.messages.at(-1)?.content.trim().split("\n").at(-1)?.slice(0, 40) ?? ""}`),
+    );
     await call("DELETE", `${V1}/bots/default/config/llm-fallback`, { token: admin });
     // The bot's error text is stored; the message counts as failed.
     const said = (await history(ann.token, id)).data.messages;

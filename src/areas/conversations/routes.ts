@@ -119,8 +119,15 @@ export function conversationRoutes(deps: ConversationRoutesDeps) {
     };
   };
 
+  /** The greeting comes first, if it comes soon. */
+  const untilGreeted = async (started: Started): Promise<void> => {
+    if (started.greetingTurnId !== null) {
+      await turns.wait(started.row.id, started.greetingTurnId, 0, GREETING_WAIT_MS);
+    }
+  };
+
   const greeted = async (started: Started): Promise<ReturnType<typeof presentMessage>[]> => {
-    await turns.wait(started.row.id, started.greetingTurnId, 0, GREETING_WAIT_MS);
+    await untilGreeted(started);
     return (await messages.newest(started.row.id, 20)).map(presentMessage);
   };
 
@@ -144,7 +151,7 @@ export function conversationRoutes(deps: ConversationRoutesDeps) {
     const bot = row === null ? null : await area.deps.bots.find(row.botId);
     if (row !== null && bot !== null && row.userId === null && row.status === "active") {
       const token = await area.tokens.mint(area.deps.engine.db, row.id);
-      return { row, bot, token, greetingTurnId: row.id };
+      return { row, bot, token, greetingTurnId: null };
     }
     const started = await begin();
     await cache.set(entry, started.row.id, DAY_MS);
@@ -274,6 +281,7 @@ export function conversationRoutes(deps: ConversationRoutesDeps) {
     );
     if (body.initial_message !== undefined && body.initial_message !== "") {
       const { row } = started;
+      await untilGreeted(started);
       await messages.say(
         row.userId === null ? { ...ctx, caller: { ...ctx.caller, kind: "chat", conversationId: row.id } } : ctx,
         { conversationId: row.id, botId: row.botId, as: "user", isKnown: false },
@@ -844,6 +852,7 @@ export function conversationRoutes(deps: ConversationRoutesDeps) {
         else if (ctx.caller.kind === "chat") id = await currentId(ctx, null);
         else {
           const started = await repeated(ctx, request, () => conversations.start(ctx, { bot: body.bot_id ?? null }));
+          await untilGreeted(started);
           ({ token } = started);
           ({ id } = started.row);
           // Whoever began it may speak in it; the token is for the next time.

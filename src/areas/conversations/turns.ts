@@ -364,6 +364,8 @@ export function openTurns(deps: TurnsDeps) {
   ): Promise<boolean> => {
     const { turn } = run;
     setTyping(run, false);
+    // A reader of deltas alone has the whole answer, too.
+    if (result.reply !== null) flush(run);
     if (run.flushTimer !== null) clearTimeout(run.flushTimer);
     run.flushTimer = null;
     const at = clock.date();

@@ -52,7 +52,8 @@ export interface Started {
   bot: ChatBot;
   /** Shown once; null where none was made. */
   token: string | null;
-  greetingTurnId: string;
+  /** Null where it was greeted before. */
+  greetingTurnId: string | null;
 }
 
 export interface ConversationFilters {
