@@ -26,8 +26,8 @@ export interface Mark {
   body?: "json" | "form" | "json-or-form" | "multipart" | "raw" | "json-or-multipart";
   /** Bound of the body in bytes where it is not MAX_BODY_BYTES; `upload` is MAX_UPLOAD_BYTES. */
   maxBody?: number | "upload";
-  /** Media type of the answer where it is not JSON. */
-  answers?: string;
+  /** Media types of the answer where it is not JSON alone; a range (`image/*`) where it depends on the thing. */
+  answers?: string | readonly string[];
   /** A creating POST: `Idempotency-Key` is honoured for 24 hours. */
   idempotent?: true;
 }

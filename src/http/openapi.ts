@@ -108,6 +108,7 @@ function failuresOf(mark: Mark, operation: Json, method: string): number[] {
 }
 
 const SUCCESS_TEXT: Record<string, string> = {
+  "101": "The socket is open.",
   "200": "Done.",
   "201": "Made.",
   "202": "Accepted; the work goes on.",
@@ -116,6 +117,14 @@ const SUCCESS_TEXT: Record<string, string> = {
   "302": "Elsewhere.",
   "304": "Not modified.",
 };
+
+/** The media types of a success; the schema is that of the JSON among them, or of the only one. */
+function contentOf({ answers = "application/json" }: Mark, schema: Json): Json {
+  const types = [answers].flat();
+  return Object.fromEntries(
+    types.map((type) => [type, { schema: type === "application/json" || types.length === 1 ? schema : {} }]),
+  );
+}
 
 function operationName(method: string, path: string): string {
   const words = path
@@ -176,11 +185,14 @@ function finish(operation: Json, route: RouteLike, mark: Mark): Json {
       : undefined;
     const schema = content ? cleaned(content["schema"]) : undefined;
     const hasBody = isObject(schema) && !["204", "304", "302"].includes(status) && schema["type"] !== "void";
-    const type = mark.answers ?? "application/json";
     responses[status] = {
       description: SUCCESS_TEXT[status] ?? FAILURES[Number(status)] ?? "See the message.",
-      ...(hasBody ? { content: { [type]: { schema } } } : {}),
+      ...(hasBody ? { content: contentOf(mark, schema) } : {}),
     };
+  }
+  // A route that answers with bytes of its own need not declare a schema.
+  if (!Object.keys(responses).some((status) => /^[123]/.test(status)) && mark.answers !== undefined) {
+    responses["200"] = { description: SUCCESS_TEXT["200"], content: contentOf(mark, {}) };
   }
   for (const status of failuresOf(mark, result, method)) {
     responses[status] ??= { $ref: `#/components/responses/${status}` };

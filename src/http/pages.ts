@@ -149,27 +149,27 @@ export function pageRoutes(deps: PageDeps) {
   return new Elysia({ name: "pages" })
     .use(kernel)
     .get("/", async ({ request }) => found(await server.chat(request, null)), {
-      response: { 200: t.Any() },
+      response: { 200: t.Unknown() },
       detail: shown("The chat page of the default bot"),
     })
     .get("/setup", ({ request }) => found(server.page(request, "/setup")), {
-      response: { 200: t.Any() },
+      response: { 200: t.Unknown() },
       detail: shown("The page that makes the first administrator"),
     })
     .get("/docs", ({ request }) => found(server.page(request, "/docs")), {
-      response: { 200: t.Any() },
+      response: { 200: t.Unknown() },
       detail: shown("The interactive API page"),
     })
     .get("/api/v1/auth/login", ({ request }) => found(server.page(request, "/auth/login")), {
-      response: { 200: t.Any() },
+      response: { 200: t.Unknown() },
       detail: shown("The sign-in page"),
     })
     .get("/assets/*", ({ request, path }) => found(server.asset(request, path)), {
-      response: { 200: t.Any() },
+      response: { 200: t.Unknown() },
       detail: shown("Scripts, styles and pictures of the pages", "application/octet-stream"),
     })
     .get("/:bot", async ({ request, params }) => found(await server.chat(request, params.bot)), {
-      response: { 200: t.Any() },
+      response: { 200: t.Unknown() },
       detail: shown("The chat page of a bot"),
     });
 }

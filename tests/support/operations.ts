@@ -134,7 +134,7 @@ export function openJudge(document: ApiDocument, places: readonly string[]): Jud
         if (text !== "") faults.push(`a body where none is declared: ${text.slice(0, 200)}`);
         return faults;
       }
-      const content = contents.find(([name]) => name === type)?.[1];
+      const content = contents.find(([name]) => name === type || name === "*/*")?.[1];
       if (!content) return [...faults, `content type ${type || "none"} is not in the document`];
       if (!text.startsWith('{"openapi"')) {
         faults.push(...PRIVATE.filter((pattern) => pattern.test(text)).map((pattern) => `the body shows ${pattern}`));

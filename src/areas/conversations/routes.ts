@@ -4,7 +4,7 @@ import { Elysia, t } from "elysia";
 import { holds, requireUser, type Context } from "../../core/context.ts";
 import { AppError, badRequest, invalid, notFound, unsupportedMediaType, type ErrorCode } from "../../core/errors.ts";
 import type { Cache } from "../../engines/cache/index.ts";
-import { enveloped, ok } from "../../http/envelope.ts";
+import { enveloped, ok, otherForm } from "../../http/envelope.ts";
 import { kernel } from "../../http/failures.ts";
 import type { IdempotentHooks } from "../../http/idempotent.ts";
 import { mark, type Access } from "../../http/mark.ts";
@@ -43,7 +43,8 @@ const ANONYMOUS_KEY_MIN = 16;
 const Id = t.Object({ id: t.String({ maxLength: 64 }) });
 const MessageId = t.Object({ id: t.String({ maxLength: 64 }), message_id: t.String({ format: "uuid" }) });
 const AttachmentId = t.Object({ id: t.String({ maxLength: 64 }), attachment_id: t.String({ format: "uuid" }) });
-const Bytes = t.Any({ description: "the bytes" });
+const Bytes = t.Unknown({ description: "the bytes" });
+const JSON_OR_EVENTS = ["application/json", "text/event-stream"];
 
 const list = listQuery({
   sort: ["-last_activity", "started_at", "title"],
@@ -179,28 +180,30 @@ export function conversationRoutes(deps: ConversationRoutesDeps) {
     posted: Posted,
     signal: AbortSignal,
     token: string | null,
-  ) =>
-    new Response(
-      conversationStream(sockets, ctx, row, {
-        fromSeq: posted.message.seq,
-        signal,
-        turn: {
-          id: posted.turnId,
-          accepts: (frame, seq) => {
-            if (seq === null) return frame.startsWith('{"type":"delta"') || frame.startsWith('{"type":"error"');
-            return !frame.includes('"sender":"user"');
+  ): never =>
+    otherForm(
+      new Response(
+        conversationStream(sockets, ctx, row, {
+          fromSeq: posted.message.seq,
+          signal,
+          turn: {
+            id: posted.turnId,
+            accepts: (frame, seq) => {
+              if (seq === null) return frame.startsWith('{"type":"delta"') || frame.startsWith('{"type":"error"');
+              return !frame.includes('"sender":"user"');
+            },
+            done: (outcome) => ({
+              session_id: row.id,
+              conversation_id: row.id,
+              message_id: posted.message.id,
+              answer_id: outcome?.answerId ?? null,
+              finish_reason: outcome?.answer?.finishReason ?? null,
+              ...(token === null ? {} : { token }),
+            }),
           },
-          done: (outcome) => ({
-            session_id: row.id,
-            conversation_id: row.id,
-            message_id: posted.message.id,
-            answer_id: outcome?.answerId ?? null,
-            finish_reason: outcome?.answer?.finishReason ?? null,
-            ...(token === null ? {} : { token }),
-          }),
-        },
-      }),
-      { headers: SSE_HEADERS },
+        }),
+        { headers: SSE_HEADERS },
+      ),
     );
 
   const send = async (
@@ -408,12 +411,13 @@ export function conversationRoutes(deps: ConversationRoutesDeps) {
     params: Id,
     query: schema.WaitQuery,
     body: schema.SendMessage,
-    response: { 200: t.Union([enveloped(schema.SentMessage), t.Any()]), 201: enveloped(schema.SentMessage) },
+    response: { 200: enveloped(schema.SentMessage), 201: enveloped(schema.SentMessage) },
     detail: mark({
       access: "self",
       chat: true,
       summary: "Say something",
       tag: TAG,
+      answers: JSON_OR_EVENTS,
       description:
         "With `wait` the answer comes too; with `stream`, or when text/event-stream is accepted, as server-sent events. " +
         "The same `client_id` again answers 200 with the first result.",
@@ -446,6 +450,7 @@ export function conversationRoutes(deps: ConversationRoutesDeps) {
       queryToken: true,
       summary: "The frames of a conversation as server-sent events",
       tag: TAG,
+      answers: "text/event-stream",
       description: "`Last-Event-ID` or `last_seq` is the last seq that the client has.",
       aliases,
     });
@@ -647,7 +652,7 @@ export function conversationRoutes(deps: ConversationRoutesDeps) {
         params: AttachmentId,
         query: t.Object({ download: t.Optional(t.Boolean()) }),
         response: { 200: Bytes, 206: Bytes },
-        detail: own("self", "The bytes of a file"),
+        detail: mark({ access: "self", chat: true, summary: "The bytes of a file", tag: TAG, answers: "*/*" }),
       },
     )
     .post("/api/v1/conversations/:id/close", close, closeRoute)
@@ -698,7 +703,13 @@ export function conversationRoutes(deps: ConversationRoutesDeps) {
           format: t.Optional(t.UnionEnum(["json", "markdown", "text"], { default: "json" })),
         }),
         response: { 200: Bytes },
-        detail: own("self", "The whole history as a file"),
+        detail: mark({
+          access: "self",
+          chat: true,
+          summary: "The whole history as a file",
+          tag: TAG,
+          answers: ["application/json", "text/markdown", "text/plain"],
+        }),
       },
     )
     .get(
@@ -882,12 +893,13 @@ export function conversationRoutes(deps: ConversationRoutesDeps) {
       },
       {
         body: schema.Chat,
-        response: { 200: t.Union([enveloped(schema.ChatAnswer), t.Any()]), 202: enveloped(schema.ChatAnswer) },
+        response: { 200: enveloped(schema.ChatAnswer), 202: enveloped(schema.ChatAnswer) },
         detail: mark({
           access: "public",
           chat: true,
           summary: "Say something and get the whole answer",
           tag: TAG,
+          answers: JSON_OR_EVENTS,
           description: "With `stream`, or when text/event-stream is accepted, as server-sent events.",
         }),
       },

@@ -50,8 +50,6 @@ const documentList = listQuery({
 const chunkList = listQuery({ page: true, filters: {} });
 const jobList = listQuery({ page: true, filters: { status: schema.JobStatus } });
 
-const Folder = t.Object({ kb_id: schema.BotRef, "*": t.String({ maxLength: 2000 }) });
-
 /** A JSON field of a form, checked; what is not given stays away. */
 function formField<Schema extends TSchema>(
   fields: Record<string, string>,
@@ -315,7 +313,7 @@ export function knowledgeRoutes(deps: KnowledgeRoutesDeps) {
           summary: "A document's bytes or text",
           tag: TAG,
           description: "Ranges are honoured. Needs access to the text, not only to the title.",
-          answers: "application/octet-stream",
+          answers: "*/*",
         }),
       },
     )
@@ -432,7 +430,6 @@ export function knowledgeRoutes(deps: KnowledgeRoutesDeps) {
           : ok(await permissions.get(ctx, params.kb_id, folder));
       },
       {
-        params: Folder,
         response: { 200: enveloped(t.Union([schema.FolderPermissions, schema.FolderDecision])) },
         detail: mark({
           access: "signed-in",
@@ -451,7 +448,6 @@ export function knowledgeRoutes(deps: KnowledgeRoutesDeps) {
         return ok(await permissions.put(ctx, params.kb_id, folder, { ...rest, level: access ?? null }));
       },
       {
-        params: Folder,
         body: schema.FolderRule,
         response: { 200: enveloped(schema.FolderPermissions) },
         detail: mark({
@@ -480,7 +476,7 @@ export function knowledgeRoutes(deps: KnowledgeRoutesDeps) {
           access: "kb:admin",
           summary: "A bot's whole rule set with its effective values",
           tag: TAG,
-          answers: "application/yaml",
+          answers: ["application/yaml", "application/json"],
         }),
       },
     );

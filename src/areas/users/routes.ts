@@ -6,7 +6,7 @@ import type { Context } from "../../core/context.ts";
 import { requireUser } from "../../core/context.ts";
 import { badRequest, invalid, isAppError } from "../../core/errors.ts";
 import { expandPermissions } from "../../core/permissions/words.ts";
-import { enveloped, ok } from "../../http/envelope.ts";
+import { enveloped, ok, otherForm } from "../../http/envelope.ts";
 import type { IdempotentHooks } from "../../http/idempotent.ts";
 import { Failure, kernel } from "../../http/failures.ts";
 import { mark } from "../../http/mark.ts";
@@ -63,13 +63,10 @@ const UserId = t.Object({ user_id: t.String({ maxLength: 64, description: "an id
 const SessionId = t.Object({ user_id: t.String({ maxLength: 64 }), session_id: t.String({ format: "uuid" }) });
 const KeyId = t.Object({ key_id: t.String({ format: "uuid" }) });
 
-/**
- * Bare JSON that must not be stored (RFC 6749, 5.1). Elysia passes a Response by untouched; `never` keeps it out of
- * the route's declared answer, which is the envelope.
- */
+/** Bare JSON that must not be stored (RFC 6749, 5.1). */
 function oauthAnswer(status: number, body: Record<string, unknown>): never {
   const headers = { "content-type": "application/json", "cache-control": "no-store", pragma: "no-cache" };
-  return new Response(JSON.stringify(body), { status, headers }) as never;
+  return otherForm(new Response(JSON.stringify(body), { status, headers }));
 }
 
 /** The users area. */
