@@ -140,9 +140,8 @@ export function openKernel(deps: KernelDeps) {
       if (entry !== null && "mark" in entry && (entry.mark.body === "multipart" || entry.mark.body === "raw"))
         return null;
       if (!isJson && type !== "application/x-www-form-urlencoded") return undefined;
-      const given = isJson ? await readJson(request, maxBodyBytes) : await readForm(request, maxBodyBytes);
-      // Undefined would hand the consumed stream to the next parser; null fails a required body with 422.
-      if (given === undefined || given === null) return null;
+      // Undefined would hand the consumed stream to the next parser.
+      const given = (isJson ? await readJson(request, maxBodyBytes) : await readForm(request, maxBodyBytes)) ?? null;
       if (entry !== null && "mark" in entry && entry.body !== null) checkShape(entry.body, given);
       return given;
     })

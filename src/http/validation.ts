@@ -1,6 +1,7 @@
 // Elysia's validation errors as the contract's 422: every fault once, by its path, without repeating the input.
 
 import { Value, type TransformDecodeCheckError, type TransformDecodeError } from "@sinclair/typebox/value";
+import { OptionalKind } from "@sinclair/typebox";
 import type { TSchema, ValidationError } from "elysia";
 import { invalid, type AppError, type FieldFault } from "../core/errors.ts";
 
@@ -130,5 +131,6 @@ function isMisshapen(schema: SchemaLike, value: unknown): boolean {
  * comes before its check, would make an empty object of the one and run to the `length` that the other claims.
  */
 export function checkShape(schema: TSchema, body: unknown): void {
+  if (body === null && OptionalKind in schema) return;
   if (isMisshapen(schema as SchemaLike, body)) throw failureOf(Value.Errors(schema, body) as Iterable<Fault>, "body");
 }

@@ -84,34 +84,49 @@ function learn(field: string, value: string): void {
   things.set(field, known);
 }
 
-/** Ids, names and tokens in an answer, by the name of their field. */
-function harvest(value: unknown, field = "", depth = 0): void {
+/** Ids, names and tokens in an answer, by the name of their field; an `id` also by the name of its thing. */
+function harvest(value: unknown, thing: string, field = "", depth = 0): void {
   if (depth > 8) return;
   if (typeof value === "string") {
-    if (/(^|_)(id|name|slug|token|bot)$|^cs_/.test(field) && value.length <= 200 && value !== "") learn(field, value);
+    if (value === "" || value.length > 200) return;
+    if (/(^|_)(id|name|slug|token|bot|key)$/.test(field)) learn(field, value);
+    if (field === "id") learn(`${thing}_id`, value);
     if (value.startsWith("cs_")) learn("chat credential", value);
     return;
   }
-  if (Array.isArray(value)) for (const item of value.slice(0, 20)) harvest(item, singular(field), depth + 1);
-  else if (typeof value === "object" && value !== null)
-    for (const [name, member] of Object.entries(value)) harvest(member, name, depth + 1);
+  if (Array.isArray(value)) for (const item of value.slice(0, 20)) harvest(item, singular(field), field, depth + 1);
+  else if (typeof value === "object" && value !== null) {
+    const own = depth > 1 && !Array.isArray(value) && field !== "" && !field.endsWith("s") ? field : thing;
+    for (const [name, member] of Object.entries(value)) harvest(member, own, name, depth + 1);
+  }
+}
+
+/** What is named last in a path: `/kb/documents/{id}` is about a document. */
+function thingOf(path: string): string {
+  const named = path.split("/").filter((segment) => !segment.startsWith("{"));
+  return singular(named.at(-1) ?? "").replaceAll("-", "_");
 }
 
 const PERMISSIONS = [...new Set(operations.map(({ access }) => access).filter((access) => access.includes(":")))];
-let addresses = 0;
+let made = 0;
 
 /** What chance would not find: words of a catalogue, a password that is right, an address that is free. */
 function written(field: string): readonly string[] {
   switch (field) {
     case "email":
-      addresses += 1;
-      return [`somebody.new${addresses}@example.org`, `somebody.else${addresses}@example.org`, ADMIN.email];
+      made += 1;
+      return [`somebody.new${made}@example.org`, `somebody.else${made}@example.org`, ADMIN.email];
     case "password":
     case "new_password":
       return [ADMIN.password, "quite another long secret"];
     case "scope":
     case "permission":
       return PERMISSIONS;
+    case "name":
+      made += 1;
+      return [`thing-${made}`, `other-${made}`];
+    case "type":
+      return ["text", "voice", "context"];
     case "grant_type":
       return ["password", "refresh_token", "client_credentials"];
     case "bot":
@@ -125,9 +140,7 @@ function written(field: string): readonly string[] {
 
 /** Real things for a place in a path: `{id}` behind `documents` is a document's. */
 function thingsAt(path: string, parameter: string): readonly string[] {
-  const segments = path.split("/");
-  const before = segments.slice(0, segments.indexOf(`{${parameter}}`)).filter((segment) => !segment.startsWith("{"));
-  const thing = singular(before.at(-1) ?? "").replaceAll("-", "_");
+  const thing = thingOf(path.slice(0, path.indexOf(`{${parameter}}`)).replace(/\/$/, ""));
   const own = [`${thing}_id`, thing, ...(thing === "session" ? ["conversation_id"] : [])].flatMap(
     (field) => things.get(field) ?? [],
   );
@@ -512,7 +525,8 @@ for (const operation of operations) {
           count(operation.name, answer.status);
           const faults = faultsOf(operation, request, answer);
           if (answer.status < 300) {
-            if (answer.headers.get("content-type")?.startsWith("application/json")) harvest(JSON.parse(answer.text));
+            if (answer.headers.get("content-type")?.startsWith("application/json"))
+              harvest(JSON.parse(answer.text), thingOf(operation.path));
           }
           if (faults.length === 0) continue;
           const told = logged.filter((line) => line.at >= began).map((line) => `  log: ${line.text}`);

@@ -272,6 +272,8 @@ export function validValue(schema: Schema, from: Random, suggest: Suggest, field
       const max = Math.min(schema.maxItems ?? min + 5, min + 40);
       const length = depth > 4 ? min : from.pick([min, Math.min(max, min + 1), Math.min(max, min + 2), max]);
       const items = schema.items ?? {};
+      const known = suggest(singular(field)).filter((value) => typeof value !== "string" || fits(items, value));
+      if (known.length > 0 && from.chance(0.6)) return [...new Set(Array.from({ length }, () => from.pick(known)))];
       const list = Array.from({ length }, () => validValue(items, from, suggest, singular(field), depth + 1));
       return schema.uniqueItems ? [...new Map(list.map((item) => [JSON.stringify(item), item])).values()] : list;
     }

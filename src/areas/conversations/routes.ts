@@ -2,7 +2,7 @@
 
 import { Elysia, t } from "elysia";
 import { holds, requireUser, type Context } from "../../core/context.ts";
-import { AppError, badRequest, invalid, notFound, unsupportedMediaType, type ErrorCode } from "../../core/errors.ts";
+import { AppError, badRequest, invalid, notFound, type ErrorCode } from "../../core/errors.ts";
 import type { Cache } from "../../engines/cache/index.ts";
 import { enveloped, ok, otherForm } from "../../http/envelope.ts";
 import { kernel } from "../../http/failures.ts";
@@ -969,7 +969,7 @@ export function conversationRoutes(deps: ConversationRoutesDeps) {
     const headers = isOurs ? { "sec-websocket-protocol": "botserver.v1" } : undefined;
     if (server.upgrade(request, { data, ...(headers ? { headers } : {}) })) return undefined;
     sockets.dropped(data);
-    throw unsupportedMediaType(["websocket"]);
+    throw badRequest("This is no handshake of a WebSocket (RFC 6455, 4.1).", "upgrade_required");
   };
   const socketRoute = {
     query: socketQuery,
