@@ -30,11 +30,7 @@ import type { FoundChunk, SearchInput, SearchResult, SearchScope, SearchService 
 /** A passage as answers use it; neighbours of one document are one. */
 export interface AnswerPassage extends FoundPassage {
   collectionId: string;
-  headingPath: string[];
   language: string | null;
-  sourceUrl: string | null;
-  charStart: number;
-  charEnd: number;
   tokens: number;
 }
 
@@ -71,11 +67,14 @@ const QUESTION_DOCUMENTS_MAX = 200;
 const isSamePlace = (a: FoundChunk, b: FoundChunk) =>
   a.page === b.page && a.slide === b.slide && a.sheet === b.sheet && a.row === b.row;
 
-/** The later chunk put behind the earlier one, their overlap once; null if they do not touch. */
-function joined(a: AnswerPassage, b: FoundChunk): Pick<AnswerPassage, "text" | "charEnd"> | null {
+/** The later piece put behind the earlier one, their overlap once; null if they do not touch. */
+type Piece = Pick<FoundPassage, "text" | "charStart" | "charEnd">;
+
+function joined(a: Piece, b: Piece): Pick<AnswerPassage, "text" | "charEnd"> | null {
   const overlap = a.charEnd - b.charStart;
-  if (overlap < 0 || overlap > b.text.length)
-    return overlap >= -2 ? { text: `${a.text}\n${b.text}`, charEnd: b.charEnd } : null;
+  // Two characters part blocks. One may be any blank: what is joined must stay what stands in the document.
+  if (overlap === -2) return { text: `${a.text}\n\n${b.text}`, charEnd: b.charEnd };
+  if (overlap < 0 || overlap > b.text.length) return null;
   // Offsets are those of the document's text; a chunk that is not a plain piece of it (a table's row) is left alone.
   if (!a.text.endsWith(b.text.slice(0, overlap))) return null;
   return { text: a.text + b.text.slice(overlap), charEnd: b.charEnd };
@@ -107,7 +106,7 @@ export function mergeNeighbours(results: readonly SearchResult[]): AnswerPassage
       ? null
       : isAfter
         ? joined(neighbour.passage, chunk)
-        : joined(added.passage, { ...neighbour.chunk, ...neighbour.passage });
+        : joined(added.passage, neighbour.passage);
     if (!neighbour || !text) {
       merged.push(added);
       continue;
@@ -212,7 +211,7 @@ export function answerService(deps: {
       const source = quote ? passages[quote.passage] : undefined;
       if (!quote || !source) return { quotations: [], confidence: 0 };
       const text = source.text.slice(quote.start, quote.end);
-      return { quotations: [{ passage: quote.passage, text }], confidence: quote.confidence };
+      return { quotations: [{ passage: quote.passage, start: quote.start, text }], confidence: quote.confidence };
     },
     fingerprint: async (ctx, scope) => search.fingerprint(ctx, await scopeOf(ctx, scope)),
     questions: (ctx, scope, language, limit) => questionsOf(ctx, scope, language, limit),

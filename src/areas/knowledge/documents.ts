@@ -1,6 +1,6 @@
 // Documents: finding, changing, deleting, opening. Taking them in is intake.ts, their passages are indexing.ts.
 
-import { and, asc, count, desc, eq, ilike, inArray, isNotNull, or, sql, type SQL } from "drizzle-orm";
+import { and, asc, count, desc, eq, ilike, inArray, isNotNull, ne, or, sql, type SQL } from "drizzle-orm";
 import type { Audit } from "../../core/audit/index.ts";
 import type { Clock } from "../../core/clock.ts";
 import { holds, type Context } from "../../core/context.ts";
@@ -277,23 +277,29 @@ export function documentService(deps: {
         path,
       };
       return database.transaction(async (tx, afterCommit) => {
-        // The store's own order: collections by id, then documents.
-        const moved = isMoved ? await passages.move(tx, [document.id], target.id) : null;
-        const { changeSeq } = await passages.raise(tx, target.id);
+        // The store's own order of locks: collections by id, then documents.
+        for (const id of [...new Set([document.collectionId, target.id])].toSorted()) await lockCollection(tx, id);
         const [row] = await tx.select().from(kbDocuments).where(eq(kbDocuments.id, document.id)).for("update");
-        if (row?.collectionId !== target.id) throw notFound("document");
+        if (row?.collectionId !== document.collectionId) throw notFound("document");
+        const isSamePlace = and(
+          eq(kbDocuments.collectionId, target.id),
+          or(
+            and(eq(kbDocuments.path, path), eq(kbDocuments.name, row.name)),
+            row.externalId === null ? undefined : eq(kbDocuments.externalId, row.externalId),
+          ),
+        );
         const [other] = await tx
           .select({ id: kbDocuments.id })
           .from(kbDocuments)
-          .where(
-            and(
-              eq(kbDocuments.collectionId, target.id),
-              eq(kbDocuments.path, path),
-              eq(kbDocuments.name, row.name),
-              sql`${kbDocuments.id} <> ${row.id}`,
-            ),
-          );
+          .where(and(isSamePlace, ne(kbDocuments.id, row.id)));
         if (other) throw conflict("name_taken", "There is a document of that name in that place.");
+        let moved: { collectionIds: string[] } | null = null;
+        if (isMoved) {
+          // Its old folder may be taken over there, and its new one here: for the moment it stands in one of its own.
+          await tx.update(kbDocuments).set({ path: row.id }).where(eq(kbDocuments.id, row.id));
+          moved = await passages.move(tx, [document.id], target.id);
+        }
+        const { changeSeq } = await passages.raise(tx, target.id);
         const columns = await effectiveColumns(tx, { path, access: row.access }, target.id);
         const [after] = await tx
           .update(kbDocuments)

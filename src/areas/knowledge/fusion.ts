@@ -33,10 +33,10 @@ export interface Fused {
 /** score = Σ weight ÷ (k + rank), divided by the best possible sum. Best first; equal scores by dense rank, then by id. */
 export function fuse(dense: readonly Ranked[], sparse: readonly Ranked[], rules: FusionRules): Fused[] {
   const { k } = rules;
-  const best = ((rules.denseWeight ?? 0) + (rules.sparseWeight ?? 0)) / (k + 1);
+  const weights = (rules.denseWeight ?? 0) + (rules.sparseWeight ?? 0);
   const found = new Map<string, Fused>();
   const take = (side: readonly Ranked[], weight: number | null, name: "dense" | "sparse") => {
-    if (weight === null || best === 0) return;
+    if (weight === null || weights === 0) return;
     for (const [index, { score, ...passage }] of side.entries()) {
       const known = found.get(passage.chunkId) ?? {
         ...passage,
@@ -47,7 +47,7 @@ export function fuse(dense: readonly Ranked[], sparse: readonly Ranked[], rules:
         sparseRank: null,
       };
       found.set(passage.chunkId, known);
-      known.score += weight / (k + index + 1) / best;
+      known.score += (weight / weights) * ((k + 1) / (k + index + 1));
       known[`${name}Score`] = score;
       known[`${name}Rank`] = index + 1;
     }

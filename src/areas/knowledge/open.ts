@@ -101,8 +101,11 @@ export function openKnowledge(deps: KnowledgeDeps) {
       await tx.delete(kbRuleSets).where(eq(kbRuleSets.botId, bot.id));
       await tx.delete(kbJobs).where(eq(kbJobs.botId, bot.id));
     },
+    seed,
     /** Once the jobs engine runs: the sweep, and the knowledge about the product itself. */
     start: async (): Promise<void> => {
+      // Searches read what they need themselves, so nobody waits for this.
+      vectors.start().catch((error: unknown) => log.warn("the passage index was not loaded at start", { error }));
       await indexing.schedule();
       await seed();
     },

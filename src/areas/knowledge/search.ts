@@ -8,6 +8,7 @@ import { conflict, invalid, isAppError, notFound, unavailable } from "../../core
 import type { Log } from "../../core/log.ts";
 import type { DatabaseEngine } from "../../engines/database/index.ts";
 import type { EmbeddingEngine, Reranker } from "../../engines/embedding/index.ts";
+import type { Model } from "../../engines/model/index.ts";
 import type { PassageHits, PassageQuery, Reader, VectorIndex } from "../../engines/vectors/index.ts";
 import { isUuid, sha256Hex } from "../../lib/ids/index.ts";
 import { canonicalJson } from "../../lib/json/canonical.ts";
@@ -16,6 +17,7 @@ import type { BotConfig } from "../bots/config.ts";
 import { collectionKey } from "./finder.ts";
 import { firstOf, fuse, type Fused, type FusionRules } from "./fusion.ts";
 import { kbChunks, kbCollections, kbDocuments } from "./model.ts";
+import { modelReranker } from "./model-reranker.ts";
 import { highlightsOf, quotedParts, saysNothing, wordsOfParts } from "./question.ts";
 import type { Readers } from "./reader.ts";
 import { searchCache, type SearchCacheStats } from "./search-cache.ts";
@@ -59,7 +61,7 @@ export interface Place {
 export interface FoundChunk extends Place {
   chunkId: string;
   ordinal: number;
-  headingPath: string[];
+  headingPath: readonly string[];
   text: string;
   tokens: number;
   charStart: number;
@@ -224,8 +226,10 @@ export function searchService(deps: {
   embedding: EmbeddingEngine;
   bots: SearchBots;
   readers: Readers;
-  /** Null: none is configured. */
+  /** Null: none is configured, the bot's model judges if there is one. */
   reranker: Reranker | null;
+  /** The bot's model; null without one. */
+  modelFor?: (botId: string) => Promise<Model | null>;
   clock: Clock;
   log: Log;
 }) {
@@ -503,14 +507,14 @@ export function searchService(deps: {
     const minScore = input.minScore ?? settings.minScore;
     const enough = fused.filter(({ score }) => score >= minScore);
 
-    const reranks = deps.reranker !== null && (input.rerank ?? settings.reranks);
+    const reranks = input.rerank ?? settings.reranks;
     const wanted = firstOf(enough, reranks ? Math.max(limit, settings.rerankTopN) : limit, PER_DOCUMENT);
     const isCutShort = wanted.length < limit && (hits.dense.length === sideLimit || hits.sparse.length === sideLimit);
     if (isCutShort && sideLimit < DEEP_LIMIT) return once(plan, scope, DEEP_LIMIT);
 
     let results = await resultsOf(wanted);
     if (results === REPLACED) return REPLACED;
-    if (reranks) results = await reranked(input.query, results, settings.rerankTopN, degraded);
+    if (reranks) results = await reranked(plan, results, degraded);
     results = results.slice(0, limit);
     if (input.highlight ?? true) highlight(results, input.query, hits, settings);
     return {
@@ -535,15 +539,22 @@ export function searchService(deps: {
     return questions.every(({ model }) => embedding.named(model)?.kind === "lexical") ? LEXICAL_FLOOR : 0;
   }
 
-  /** The first `topN` in the order that the reranker gives them; as they were when it fails. */
-  async function reranked(query: string, results: SearchResult[], topN: number, degraded: string[]) {
-    const first = results.slice(0, topN).filter(({ chunk }) => chunk !== null);
-    if (!deps.reranker || first.length === 0) return results;
+  async function rerankerOf({ scope }: Plan): Promise<Reranker | null> {
+    if (deps.reranker) return deps.reranker;
+    const botId = scope.collections[0]?.botId;
+    const model = botId === undefined ? null : await deps.modelFor?.(botId);
+    return model ? modelReranker(model) : null;
+  }
+
+  /** The first ones in the order that the reranker gives them; all as they were when it fails or there is none. */
+  async function reranked(plan: Plan, results: SearchResult[], degraded: string[]): Promise<SearchResult[]> {
+    const first = results.slice(0, plan.settings.rerankTopN).filter(({ chunk }) => chunk !== null);
+    if (first.length === 0) return results;
     try {
-      const scores = await deps.reranker.rerank(
-        query,
-        first.map(({ chunk }) => chunk?.text ?? ""),
-      );
+      const reranker = await rerankerOf(plan);
+      if (!reranker) throw unavailable("rerank");
+      const texts = first.map(({ chunk }) => chunk?.text ?? "");
+      const scores = await reranker.rerank(plan.input.query, texts);
       for (const [index, result] of first.entries()) result.rerankScore = scores[index] ?? null;
       const rest = results.filter((result) => !first.includes(result));
       return [...first.toSorted((a, b) => (b.rerankScore ?? 0) - (a.rerankScore ?? 0)), ...rest];

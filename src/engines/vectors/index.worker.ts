@@ -23,7 +23,7 @@ function answer(message: ToIndexWorker): FromIndexWorker {
       memory.drop(message.collectionIds);
       return { id, ok: true };
     case "held":
-      return { id, held: memory.held(message.documents) };
+      return { id, held: memory.held(message.collectionId, message.documents) };
     case "search":
       return { id, hits: memory.search(message.query) };
     case "fingerprint":

@@ -102,6 +102,7 @@ export class Loader {
     const visible = documents.filter(isVisible);
     const answer = await this.#worker.ask({
       type: "held",
+      collectionId: commit.collection.id,
       documents: commit.isWhole ? [] : visible.map(({ id, version }) => ({ id, version })),
     });
     const held = new Set("held" in answer ? answer.held : []);

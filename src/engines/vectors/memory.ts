@@ -127,9 +127,10 @@ export class PassageMemory {
     if (this.#dictionary.isDueForSweep) this.#sweep();
   }
 
-  /** Which of these documents are held in that version. */
-  held(documents: readonly { id: string; version: number }[]): string[] {
-    return documents.filter(({ id, version }) => this.#documents.get(id)?.version === version).map(({ id }) => id);
+  /** Which of these documents are held in that version, as the collection's: one that was moved is not. */
+  held(collectionId: string, documents: readonly { id: string; version: number }[]): string[] {
+    const own = this.#collections.get(collectionId)?.documents;
+    return documents.filter(({ id, version }) => own?.get(id)?.version === version).map(({ id }) => id);
   }
 
   drop(collectionIds: readonly string[]): void {

@@ -37,7 +37,7 @@ export type ToIndexWorker =
   | { id: number; type: "commit"; load: number; commit: LoadCommit }
   | { id: number; type: "abandon"; load: number }
   | { id: number; type: "drop"; collectionIds: readonly string[] }
-  | { id: number; type: "held"; documents: readonly { id: string; version: number }[] }
+  | { id: number; type: "held"; collectionId: string; documents: readonly { id: string; version: number }[] }
   | { id: number; type: "search"; query: PassageQuery }
   | { id: number; type: "fingerprint"; collectionIds: readonly string[]; reader: Reader }
   | { id: number; type: "terms"; collectionIds: readonly string[]; words: readonly (readonly string[])[] }
