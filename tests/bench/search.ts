@@ -120,6 +120,7 @@ const search = searchService({
   bots: { usable: async () => ({ row: { id: "", name: "" }, config }) },
   readers: readers(bench),
   reranker: null,
+  modelFor: async () => null,
   clock: bench.clock,
   log: silentLog,
 });

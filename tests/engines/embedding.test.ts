@@ -70,7 +70,7 @@ describe("lexical-v1", () => {
 
   test("an aborted call is the caller's abort", async () => {
     const reason = new Error("gone");
-    expect(engine.embed(["x"], "query", AbortSignal.abort(reason))).rejects.toBe(reason);
+    expect(await engine.embed(["x"], "query", AbortSignal.abort(reason)).catch((error: unknown) => error)).toBe(reason);
   });
 });
 
@@ -189,7 +189,7 @@ describe("an OpenAI-compatible server", () => {
     const controller = new AbortController();
     const asked = open(server).embed(["x"], "query", controller.signal);
     controller.abort(reason);
-    expect(asked).rejects.toBe(reason);
+    expect(await asked.catch((error: unknown) => error)).toBe(reason);
   });
 
   test("older vectors keep their embedding: the built-in one and other models of the server", async () => {

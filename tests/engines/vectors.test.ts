@@ -425,7 +425,8 @@ describe("over a database", () => {
   test("a closed index is unavailable", async () => {
     const other = bench.another();
     await other.close();
-    expect(search([await bench.collection(botId, "closed")], "x", { index: other })).rejects.toMatchObject({
+    const asked = search([await bench.collection(botId, "closed")], "x", { index: other });
+    expect(await asked.catch((error: unknown) => error)).toMatchObject({
       code: "SERVICE_UNAVAILABLE",
       details: { service: "vectors" },
     });

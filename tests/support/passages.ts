@@ -95,65 +95,7 @@ export async function openPassageBench(options: BenchOptions = {}): Promise<Pass
       return id;
     },
 
-    put: async (collectionId, document) => {
-      const { db } = database;
-      const known = document.id
-        ? (await db.select().from(kbDocuments).where(eq(kbDocuments.id, document.id)))[0]
-        : undefined;
-      const id = document.id ?? uuidv7();
-      const version = known ? known.version + 1 : 1;
-      const [collection] = await db.select().from(kbCollections).where(eq(kbCollections.id, collectionId));
-      const row = {
-        id,
-        collectionId,
-        botId: collection?.botId ?? "",
-        name: document.name ?? `${id}.txt`,
-        path: document.path ?? "",
-        title: document.title,
-        mime: document.mime ?? "text/plain",
-        bytes: 1,
-        sha256: "",
-        language: document.language ?? null,
-        version,
-        tags: document.tags ?? [],
-        metadata: document.metadata ?? {},
-        accessLevel: document.level ?? "all",
-        indexVisibility: document.visibility ?? document.level ?? "all",
-        allowedRoles: document.roles ?? [],
-        allowedGroups: document.groups ?? [],
-        allowedUsers: document.users ?? [],
-        blobId: "",
-      } satisfies typeof kbDocuments.$inferInsert;
-      if (known) await db.update(kbDocuments).set(row).where(eq(kbDocuments.id, id));
-      else await db.insert(kbDocuments).values(row);
-      let at = 0;
-      const passages = document.passages.map((given, ordinal): Passage => {
-        const passage = typeof given === "string" ? { text: given } : given;
-        const charStart = at;
-        at += passage.text.length + 1;
-        return {
-          ordinal,
-          headingPath: [],
-          tokens: countTokens(passage.text),
-          charStart,
-          charEnd: charStart + passage.text.length,
-          ...passage,
-        };
-      });
-      for (let from = 0; from < passages.length; from += BATCH_SIZE) {
-        const batch = passages.slice(from, from + BATCH_SIZE);
-        const prepared = await store.prepare({
-          collectionId,
-          language: document.language ?? null,
-          title: document.title,
-          passages: batch,
-        });
-        await database.transaction((tx) => store.write(tx, { collectionId, documentId: id, version }, prepared));
-      }
-      await database.transaction((tx) => store.publish(tx, { collectionId, documentId: id, version }));
-      store.announce([collectionId]);
-      return id;
-    },
+    put: (collectionId, document) => putDocument({ database, store }, collectionId, document),
 
     marks: async (...collectionIds) => {
       const rows = await database.db.select({ id: kbCollections.id, seq: kbCollections.changeSeq }).from(kbCollections);
@@ -167,4 +109,69 @@ export async function openPassageBench(options: BenchOptions = {}): Promise<Pass
       rmSync(dataDir, { recursive: true, force: true });
     },
   };
+}
+
+/** Writes and publishes a document, or its next version if `id` is known; returns its id. */
+export async function putDocument(
+  { database, store }: { database: DatabaseEngine; store: PassageStore },
+  collectionId: string,
+  document: TestDocument,
+): Promise<string> {
+  const { db } = database;
+  const known = document.id
+    ? (await db.select().from(kbDocuments).where(eq(kbDocuments.id, document.id)))[0]
+    : undefined;
+  const id = document.id ?? uuidv7();
+  const version = known ? known.version + 1 : 1;
+  const [collection] = await db.select().from(kbCollections).where(eq(kbCollections.id, collectionId));
+  const row = {
+    id,
+    collectionId,
+    botId: collection?.botId ?? "",
+    name: document.name ?? `${id}.txt`,
+    path: document.path ?? "",
+    title: document.title,
+    mime: document.mime ?? "text/plain",
+    bytes: 1,
+    sha256: "",
+    language: document.language ?? null,
+    version,
+    tags: document.tags ?? [],
+    metadata: document.metadata ?? {},
+    accessLevel: document.level ?? "all",
+    indexVisibility: document.visibility ?? document.level ?? "all",
+    allowedRoles: document.roles ?? [],
+    allowedGroups: document.groups ?? [],
+    allowedUsers: document.users ?? [],
+    blobId: "",
+  } satisfies typeof kbDocuments.$inferInsert;
+  if (known) await db.update(kbDocuments).set(row).where(eq(kbDocuments.id, id));
+  else await db.insert(kbDocuments).values(row);
+  let at = 0;
+  const passages = document.passages.map((given, ordinal): Passage => {
+    const passage = typeof given === "string" ? { text: given } : given;
+    const charStart = at;
+    at += passage.text.length + 1;
+    return {
+      ordinal,
+      headingPath: [],
+      tokens: countTokens(passage.text),
+      charStart,
+      charEnd: charStart + passage.text.length,
+      ...passage,
+    };
+  });
+  for (let from = 0; from < passages.length; from += BATCH_SIZE) {
+    const batch = passages.slice(from, from + BATCH_SIZE);
+    const prepared = await store.prepare({
+      collectionId,
+      language: document.language ?? null,
+      title: document.title,
+      passages: batch,
+    });
+    await database.transaction((tx) => store.write(tx, { collectionId, documentId: id, version }, prepared));
+  }
+  await database.transaction((tx) => store.publish(tx, { collectionId, documentId: id, version }));
+  store.announce([collectionId]);
+  return id;
 }

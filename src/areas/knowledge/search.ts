@@ -61,7 +61,7 @@ export interface Place {
 export interface FoundChunk extends Place {
   chunkId: string;
   ordinal: number;
-  headingPath: readonly string[];
+  headingPath: string[];
   text: string;
   tokens: number;
   charStart: number;
