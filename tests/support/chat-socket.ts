@@ -23,12 +23,17 @@ export interface ChatSocket {
 export async function openSocket(
   url: string,
   query: Record<string, string> = {},
-  options: { protocols?: string[]; token?: string; path?: string } = {},
+  options: { protocols?: string[]; token?: string; path?: string; headers?: Record<string, string> } = {},
 ): Promise<ChatSocket> {
   const address = new URL(`${url.replace(/^http/, "ws")}${options.path ?? "/ws"}`);
   for (const [name, value] of Object.entries(query)) address.searchParams.set(name, value);
   if (options.token !== undefined) address.searchParams.set("token", options.token);
-  const socket = new WebSocket(address.href, options.protocols);
+  const { protocols, headers } = options;
+  // Bun's client takes headers, which the browser's type does not know.
+  const socket = new WebSocket(
+    address.href,
+    (headers ? { headers, ...(protocols ? { protocols } : {}) } : protocols) as string[] | undefined,
+  );
   const frames: ChatFrame[] = [];
   const waiting = new Set<() => void>();
   const ended = Promise.withResolvers<{ code: number; reason: string }>();

@@ -33,7 +33,18 @@ export interface Citation {
   collection: string | null;
   path: string | null;
   page: number | null;
+  slide: number | null;
+  sheet: string | null;
+  row: number | null;
+  line: number | null;
+  heading_path: string[];
+  /** Where a page of a website was read. */
+  source_url: string | null;
+  /** The passage; `…` where it is cut. */
   snippet: string;
+  /** UTF-16 offsets into the document's text: of the quoted sentences, else of the passage. */
+  char_start: number;
+  char_end: number;
   score: number;
 }
 

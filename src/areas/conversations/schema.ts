@@ -81,7 +81,15 @@ const Citation = t.Object({
   collection: nullable(t.String()),
   path: nullable(t.String()),
   page: nullable(t.Integer()),
-  snippet: t.String(),
+  slide: nullable(t.Integer()),
+  sheet: nullable(t.String()),
+  row: nullable(t.Integer()),
+  line: nullable(t.Integer()),
+  heading_path: t.Array(t.String(), { description: "headings above the passage, widest first" }),
+  source_url: nullable(t.String({ description: "where a page of a website was read" })),
+  snippet: t.String({ description: "the passage" }),
+  char_start: t.Integer({ description: "into the document's text (UTF-16): where the quoted sentences begin" }),
+  char_end: t.Integer({ description: "where they end; without a quote the whole passage is meant" }),
   score: t.Number(),
 });
 
