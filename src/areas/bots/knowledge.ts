@@ -14,7 +14,14 @@ export interface FoundPassage {
   sheet: string | null;
   row: number | null;
   line: number | null;
+  /** Headings above it, widest first. */
+  headingPath: string[];
+  /** Where a page of a website was read. */
+  sourceUrl: string | null;
+  /** A piece of the document's text: from `charStart` up to `charEnd`, UTF-16 offsets. */
   text: string;
+  charStart: number;
+  charEnd: number;
   /** 0..1 */
   score: number;
 }
@@ -23,6 +30,8 @@ export interface FoundPassage {
 export interface Quotation {
   /** Index into the passages that were given. */
   passage: number;
+  /** Offset into the passage's text. */
+  start: number;
   text: string;
 }
 

@@ -36,7 +36,9 @@ import type { BuiltInTexts } from "./texts.ts";
 import { textsFor } from "./texts.ts";
 
 const CONTENT_MAX = 32_768;
-const SNIPPET_MAX = 300;
+const SNIPPET_MAX = 2000;
+/** What is shown before a quote in a passage that is too long to be shown whole. */
+const SNIPPET_LEAD = 600;
 const PASSAGE_TOKENS = 2000;
 const NEAREST_MAX = 3;
 const QUESTIONS_MAX = 3;
@@ -87,12 +89,24 @@ export function placeOf(
   return parts.filter((part) => part !== null).join(", ");
 }
 
-function snippetOf(text: string): string {
-  const plain = text.replaceAll(/\s+/g, " ").trim();
-  return plain.length <= SNIPPET_MAX ? plain : `${plain.slice(0, SNIPPET_MAX - 1).trimEnd()}…`;
+/** `at`, or the beginning of the word that it stands in; a word without an end in reach is cut, never a character. */
+function betweenWords(text: string, at: number): number {
+  for (let back = at; back > 0 && at - back < 40; back--) if (/\s/.test(text.charAt(back - 1))) return back;
+  return (text.charCodeAt(at) & 0xfc00) === 0xdc00 ? at - 1 : at;
 }
 
-function citation(n: number, passage: FoundPassage, snippet: string): Citation {
+/** The passage, or of a long one what stands around `from`. */
+function snippetOf(text: string, from: number): string {
+  if (text.length <= SNIPPET_MAX) return text.trim();
+  const start = betweenWords(text, Math.max(0, Math.min(from - SNIPPET_LEAD, text.length - SNIPPET_MAX)));
+  const isToEnd = start + SNIPPET_MAX >= text.length;
+  const kept = text.slice(start, isToEnd ? text.length : betweenWords(text, start + SNIPPET_MAX));
+  return `${start > 0 ? "…" : ""}${kept.trim()}${isToEnd ? "" : "…"}`;
+}
+
+/** What is told of a source; `quote`: the part of the passage that stands in the answer, null where none does. */
+function citation(n: number, passage: FoundPassage, quote: { start: number; text: string } | null): Citation {
+  const start = passage.charStart + (quote?.start ?? 0);
   return {
     n,
     document_id: passage.documentId,
@@ -100,7 +114,15 @@ function citation(n: number, passage: FoundPassage, snippet: string): Citation {
     collection: passage.collection,
     path: passage.path,
     page: passage.page,
-    snippet,
+    slide: passage.slide,
+    sheet: passage.sheet,
+    row: passage.row,
+    line: passage.line,
+    heading_path: [...passage.headingPath],
+    source_url: passage.sourceUrl,
+    snippet: snippetOf(passage.text, quote?.start ?? 0),
+    char_start: start,
+    char_end: quote ? start + quote.text.length : passage.charEnd,
     score: passage.score,
   };
 }
@@ -260,18 +282,18 @@ export function botResponder(deps: {
     const { config } = turn.bot;
     const metadata: Record<string, unknown> = { answer_mode: "quoted", ...(degraded.length > 0 ? { degraded } : {}) };
     const found = await knowledge.quote(turn.question, passages, turn.language);
-    const quotations = found.quotations.flatMap(({ passage, text }) => {
+    const quotations = found.quotations.flatMap(({ passage, ...quote }) => {
       const source = passages[passage];
-      return source ? [{ source, text }] : [];
+      return source ? [{ source, quote }] : [];
     });
     if (quotations.length === 0 || found.confidence < config.value("quoted-min-confidence")) {
       return noAnswer(turn, passages, metadata, head);
     }
-    const citations = quotations.map(({ source, text }, index) => citation(index + 1, source, text));
+    const citations = quotations.map(({ source, quote }, index) => citation(index + 1, source, quote));
     const showsCitations = config.value("show-citations");
-    const blocks = quotations.map(({ source, text }, index) => {
+    const blocks = quotations.map(({ source, quote }, index) => {
       const place = placeOf(source, turn.texts);
-      const lines = text.split("\n").map((line) => `> ${line}`.trimEnd());
+      const lines = quote.text.split("\n").map((line) => `> ${line}`.trimEnd());
       const number = showsCitations ? ` [${index + 1}]` : "";
       return `${lines.join("\n")}\n>\n> — ${source.title}${place === "" ? "" : `, ${place}`}${number}`;
     });
@@ -456,7 +478,7 @@ export function botResponder(deps: {
     }
     const citations = filter.cited.flatMap((n) => {
       const passage = passages[n - 1];
-      return passage ? [citation(n, passage, snippetOf(passage.text))] : [];
+      return passage ? [citation(n, passage, null)] : [];
     });
     const asked = prompt.messages.reduce((sum, message) => sum + estimateTokens(message.content), 0);
     return reply(content, {
