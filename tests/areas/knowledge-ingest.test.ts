@@ -460,11 +460,8 @@ describe("who may read", () => {
     const put = (body: unknown) => server.call("PUT", path, { token: manager.token, body });
     const bad = await put({ access: "group_based", groups: ["Nobodies"], roles: ["no_role"], users: ["x"] });
     expect(bad.status).toBe(422);
-    expect((bad.error?.details["fields"] as { path: string }[]).map(({ path: at }) => at).sort()).toEqual([
-      "groups",
-      "roles",
-      "users",
-    ]);
+    const faults = (bad.error?.details["fields"] ?? []) as { path: string }[];
+    expect(faults.map(({ path: at }) => at).sort()).toEqual(["groups", "roles", "users"]);
     expect((await put({ roles: ["user"] })).status).toBe(422);
     expect((await put({ access: "role_based", roles: ["guest"] })).status).toBe(200);
     // Everybody with an account inherits `guest`.

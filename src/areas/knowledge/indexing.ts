@@ -423,9 +423,13 @@ export function openIndexing(deps: {
         await release(job, row);
         throw error;
       }
+      const useless = badVectors(error);
+      if (useless !== null) {
+        await fail(job, row, "bad_vectors", useless);
+        throw new JobFailure("bad_vectors", useless, { cause: error });
+      }
       log.error("a document could not be indexed", { document: documentId, job: job.id, error });
-      const message = badVectors(error) ?? "Something went wrong while it was taken in.";
-      await fail(job, row, "processing_failed", message);
+      await fail(job, row, "processing_failed", "Something went wrong while it was taken in.");
       return "failed";
     } finally {
       clearInterval(renewal);
@@ -509,9 +513,14 @@ export function openIndexing(deps: {
       }
     };
     await Promise.all(Array.from({ length: DOCUMENTS_AT_A_TIME }, work));
-    if (failures.length === 0) await renewVectors(job, await collectionsOf(job.id)).catch(passing(failures));
-    const [failure] = failures;
+    if (failures.length === 0) await renewVectors(job, await collectionsOf(job.id)).catch(judged(failures));
+    const failure = failures.find((one) => one instanceof JobFailure) ?? failures[0];
     if (failure === undefined) return shown(progress);
+    if (failure instanceof JobFailure) {
+      // What every other document of the job would meet, too.
+      await closeJob(job.id, failure.code, failure.message);
+      throw failure;
+    }
     if (job.attempt < ATTEMPTS_MAX) throw failure;
     await giveUp(job, failure);
     throw new JobFailure("service_unavailable", "A service that indexing needs has been missing for a day.", {
@@ -625,11 +634,13 @@ function isPassing(error: unknown): boolean {
   return isAppError(error) && error.code === "SERVICE_UNAVAILABLE" && badVectors(error) === null;
 }
 
-/** Collects what is worth another try, lets the rest through. */
-function passing(failures: unknown[]): (error: unknown) => void {
+/** Collects what ends the job or is worth another try, lets the rest through. */
+function judged(failures: unknown[]): (error: unknown) => void {
   return (error) => {
-    if (!isPassing(error)) throw error;
-    failures.push(error);
+    const useless = badVectors(error);
+    if (useless !== null) failures.push(new JobFailure("bad_vectors", useless, { cause: error }));
+    else if (isPassing(error)) failures.push(error);
+    else throw error;
   };
 }
 
