@@ -18,6 +18,13 @@ export interface MultipartBounds {
   fieldBytesMax?: number;
 }
 
+const ESCAPED: Record<string, string> = { "%0A": "\n", "%0D": "\r", "%22": '"' };
+
+/** A name as it was before a browser escaped it: the HTML standard's encoding of multipart/form-data escapes these three. */
+function unescaped(name: string): string {
+  return name.replaceAll(/%0A|%0D|%22/g, (escape) => ESCAPED[escape] ?? escape);
+}
+
 /**
  * Calls `take` for each file, in order and one at a time; it must read the body or cancel it. Returns the text fields.
  * Throws 415 for another content type, 400 for a body that breaks off or is no form, and whatever `take` throws.
@@ -57,10 +64,11 @@ export async function readMultipart(
     source.destroy();
     done.resolve();
   };
-  parser.on("field", (name, value) => {
+  parser.on("field", (escaped, value) => {
+    const name = unescaped(escaped);
     if (name !== "__proto__") fields[name] = value;
   });
-  parser.on("file", (field, stream, info) => {
+  parser.on("file", (field, stream, { filename }) => {
     const body = Readable.toWeb(stream) as unknown as ReadableStream<Uint8Array>;
     stream.on("error", () => undefined); // told through the body's reader
     line = line.then(async () => {
@@ -69,7 +77,7 @@ export async function readMultipart(
         return;
       }
       try {
-        await take({ field, name: info.filename ?? "", body });
+        await take({ field: unescaped(field), name: unescaped(filename ?? ""), body });
       } catch (error) {
         fail(error);
       } finally {
