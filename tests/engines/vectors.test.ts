@@ -5,11 +5,14 @@ import { eq } from "drizzle-orm";
 import { kbCollections, kbDocuments } from "../../src/areas/knowledge/model.ts";
 import { passageId } from "../../src/areas/knowledge/passages.ts";
 import type { PassageHit, PassageQuery, Reader } from "../../src/engines/vectors/index.ts";
-import { loosePassage, Dictionary, Postings } from "../../src/engines/vectors/postings.ts";
+import { Dictionary, passageTerms, Postings } from "../../src/engines/vectors/postings.ts";
 import { admission } from "../../src/engines/vectors/rights.ts";
 import { VectorSpace } from "../../src/engines/vectors/space.ts";
 import { openEmbedding } from "../../src/engines/embedding/open.ts";
 import { uuidv7 } from "../../src/lib/ids/index.ts";
+import { silentLog } from "../../src/core/log.ts";
+import { openDatabase } from "../../src/engines/database/open.ts";
+import { startPostgres } from "../support/postgres.ts";
 import { startEmbeddingServer } from "../support/embedding-server.ts";
 import { openPassageBench, type PassageBench } from "../support/passages.ts";
 
@@ -116,7 +119,7 @@ describe("words", () => {
           Array.from({ length: 5 }, () => [Math.floor(random() * 50), 1 + Math.floor(random() * 9)]),
         );
         alive.set(slot, terms);
-        postings.add(loosePassage(slot, [...terms]));
+        postings.add(slot, passageTerms([...terms]));
       } else {
         const slots = [...alive.keys()];
         const slot = slots[Math.floor(random() * slots.length)];
@@ -507,6 +510,95 @@ describe("another embedding model", () => {
       expect(await bench.store.missingVectors(collection, 5)).toEqual([]);
     } finally {
       await bench.close();
+    }
+  });
+});
+
+describe("over PostgreSQL", () => {
+  const postgres = startPostgres();
+  afterAll(async () => (await postgres)?.stop());
+
+  test("passages go in and out as over the embedded database", async () => {
+    const server = await postgres;
+    if (!server) return;
+    const url = await server.database("passages");
+    const database = await openDatabase({ url, dataDir: "", pool: 4, sync: true, log: silentLog });
+    await database.migrate();
+    const bench = await openPassageBench({ database });
+    try {
+      const [one, other] = [await bench.collection(uuidv7(), "one"), await bench.collection(uuidv7(), "other")];
+      const id = await bench.put(one, {
+        title: "a",
+        language: "en",
+        passages: Array.from({ length: 230 }, (_, row) => `pump number ${row}, code Q-${5000 + row}`),
+        level: "group_based",
+        groups: ['odd "name", {with} signs\\'],
+      });
+      const search = async (groups: string[], ...collections: string[]) => {
+        const [vector] = await bench.embedding.embed(["Q-5123"], "query");
+        return bench.vectors.search({
+          collections: await bench.marks(...collections),
+          reader: { ...ANYBODY, userId: "u", groups },
+          withTitles: false,
+          dense: vector ? { vectors: [{ model: bench.embedding.model, vector }], limit: 5 } : null,
+          sparse: { ...SPARSE, text: "Q-5123" },
+        });
+      };
+      const inside = ['odd "name", {with} signs\\'];
+      const wanted = passageId(id, 1, 123);
+      const { dense, sparse } = await search(inside, one);
+      expect([dense[0]?.chunkId, sparse[0]?.chunkId]).toEqual([wanted, wanted]);
+      expect((await search([], one)).dense).toEqual([]);
+
+      await database.transaction((tx) => bench.store.move(tx, [id], other));
+      expect([(await search(inside, one)).sparse.length, (await search(inside, other)).sparse[0]?.chunkId]).toEqual([
+        0,
+        wanted,
+      ]);
+      await bench.put(other, { id, title: "a", passages: ["pump Q-5123 alone"] });
+      expect((await search(inside, other)).sparse.length).toBe(1);
+      expect(await bench.store.missingVectors(other, 5)).toEqual([]);
+      await database.transaction((tx) => bench.store.remove(tx, [id]));
+      expect((await search([], other)).candidates).toBe(0);
+      expect(await database.query("select 1 from kb_chunks")).toEqual([]);
+    } finally {
+      await bench.close();
+      await database.close();
+    }
+  });
+
+  test("documents of one collection that are published at once all count", async () => {
+    const server = await postgres;
+    if (!server) return;
+    const url = await server.database("parallel");
+    const database = await openDatabase({ url, dataDir: "", pool: 8, sync: true, log: silentLog });
+    await database.migrate();
+    const bench = await openPassageBench({ database });
+    try {
+      const [one, other] = [await bench.collection(uuidv7(), "one"), await bench.collection(uuidv7(), "other")];
+      const ids = await Promise.all(
+        Array.from({ length: 24 }, (_, index) =>
+          bench.put(index % 2 ? one : other, { title: "t", passages: [`pump ${index}`, "hose"] }),
+        ),
+      );
+      // Moves in both directions at once: always the same order of locks.
+      await Promise.all([
+        database.transaction((tx) => bench.store.move(tx, ids.slice(0, 6), one)),
+        database.transaction((tx) => bench.store.move(tx, ids.slice(6, 12), other)),
+        database.transaction((tx) => bench.store.remove(tx, ids.slice(20))),
+      ]);
+      const rows = await database.db.select().from(kbCollections);
+      const counted = await database.query<{ id: string; n: number }>(
+        "select c.id, count(k.id)::int as n from kb_collections c left join kb_chunks k on k.collection_id = c.id group by c.id",
+      );
+      for (const { id, n } of counted) expect([id, rows.find((row) => row.id === id)?.chunksCount]).toEqual([id, n]);
+      const held = bench.another();
+      await held.start();
+      const figures = await held.figures([one, other]);
+      expect(figures.reduce((sum, { passages }) => sum + passages, 0)).toBe(40);
+    } finally {
+      await bench.close();
+      await database.close();
     }
   });
 });

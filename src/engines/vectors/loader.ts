@@ -7,7 +7,7 @@ import type { IndexWorker } from "./worker-client.ts";
 
 const DOCUMENTS_PER_PAGE = 500;
 /** Keeps one message, and the step that clones it, to a few milliseconds. */
-const PASSAGES_PER_PAGE = 256;
+const PASSAGES_PER_PAGE = 128;
 /** How often a document that is replaced while it is read is read again. */
 const ATTEMPTS_MAX = 5;
 

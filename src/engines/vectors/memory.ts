@@ -16,7 +16,7 @@ import type {
   TermFigures,
 } from "./index.ts";
 import type { LoadCommit, LoadedPassage, LoadPage } from "./messages.ts";
-import { Dictionary, loosePassage, Postings, SLOTS_MAX } from "./postings.ts";
+import { Dictionary, passageTerms, Postings, SLOTS_MAX, type PassageTerms } from "./postings.ts";
 import { admission, rightsKey } from "./rights.ts";
 import { VectorSpace } from "./space.ts";
 
@@ -42,9 +42,11 @@ interface Collection {
   languages: Map<string, number>;
 }
 
-/** A passage that waits for its commit. */
+/** A passage that waits for its commit, already taken apart: a commit holds up the searches. */
 interface Staged {
-  passage: LoadedPassage;
+  id: string;
+  length: number;
+  terms: PassageTerms;
   vector: Float32Array | null;
 }
 
@@ -101,8 +103,19 @@ export class PassageMemory {
     for (const passage of page.passages) {
       const vector = passage.hasVector ? page.vectors.subarray(at, at + dimensions) : null;
       if (vector) at += dimensions;
-      documents.get(passage.documentId)?.push({ passage, vector });
+      documents.get(passage.documentId)?.push({
+        id: passage.id,
+        length: passage.length,
+        terms: this.#termsOf(passage),
+        vector,
+      });
     }
+  }
+
+  #termsOf(passage: LoadedPassage): PassageTerms {
+    const pairs: [number, number][] = [];
+    decodeTerms(passage.terms, (term, count) => pairs.push([this.#dictionary.id(term), count]));
+    return passageTerms(pairs);
   }
 
   abandon(load: number): void {
@@ -211,15 +224,13 @@ export class PassageMemory {
     return slot;
   }
 
-  #putPassage(document: Document, { passage, vector }: Staged): number {
+  #putPassage(document: Document, { id, length, terms, vector }: Staged): number {
     const { collection } = document;
     const slot = this.#takeSlot();
-    const pairs: [number, number][] = [];
-    decodeTerms(passage.terms, (term, count) => pairs.push([this.#dictionary.id(term), count]));
-    collection.postings.add(loosePassage(slot, pairs));
-    this.#chunkIds[slot] = passage.id;
+    collection.postings.add(slot, terms);
+    this.#chunkIds[slot] = id;
     this.#owners[slot] = document;
-    this.#lengths[slot] = passage.length;
+    this.#lengths[slot] = length;
     this.#rows[slot] = NO_ROW;
     if (vector && collection.model !== null) {
       const number = this.#spaceNumber(collection.model, vector.length);
@@ -227,7 +238,7 @@ export class PassageMemory {
       this.#rows[slot] = this.#spaces[number]?.vectors.add(vector) ?? NO_ROW;
     }
     collection.passages++;
-    collection.length += passage.length;
+    collection.length += length;
     if (this.#rows[slot] !== NO_ROW) collection.vectors++;
     if (document.language !== null) {
       collection.languages.set(document.language, (collection.languages.get(document.language) ?? 0) + 1);
@@ -279,6 +290,11 @@ export class PassageMemory {
   #sweep(): void {
     const isUsed = new Uint8Array(this.#dictionary.bound);
     for (const collection of this.#collections.values()) collection.postings.mark(isUsed);
+    for (const documents of this.#staged.values()) {
+      for (const passages of documents.values()) {
+        for (const { terms } of passages) for (const packed of terms) isUsed[packed >>> 8] = 1;
+      }
+    }
     this.#dictionary.sweep(isUsed);
   }
 

@@ -3,6 +3,8 @@
 
 /** A passage's number and the frequency share 32 bits. */
 export const SLOTS_MAX = 0xffffff;
+/** So do a term's number and the frequency. */
+const TERMS_MAX = 0xffffff;
 const FREQUENCY_MAX = 0xff;
 /** Below this, new passages are looked through one by one; above, when they are more than a quarter, lists are made anew. */
 const LOOSE_MIN = 64;
@@ -27,7 +29,8 @@ export class Dictionary {
     const known = this.#ids.get(term);
     if (known !== undefined) return known;
     const id = this.#free.pop() ?? this.#next++;
-    this.#ids.set(term, id);
+    // A copy: the term is a piece of a passage's stored terms, and would keep all of them in memory.
+    this.#ids.set(Buffer.from(term).toString(), id);
     return id;
   }
 
@@ -51,33 +54,28 @@ export class Dictionary {
   }
 }
 
-/** Terms of one passage that is not in the lists yet: `terms[i]` stands in it `frequencies[i]` times; terms ascend. */
-export interface LoosePassage {
-  slot: number;
-  terms: Uint32Array;
-  frequencies: Uint8Array;
-}
+/** Terms of one passage: term × 256 + frequency, ascending. */
+export type PassageTerms = Uint32Array;
 
-/** Makes a loose passage of unordered (term, frequency) pairs. */
-export function loosePassage(slot: number, pairs: readonly (readonly [number, number])[]): LoosePassage {
-  const sorted = pairs.toSorted((a, b) => a[0] - b[0]);
-  return {
-    slot,
-    terms: Uint32Array.from(sorted, ([term]) => term),
-    frequencies: Uint8Array.from(sorted, ([, frequency]) => Math.min(frequency, FREQUENCY_MAX)),
-  };
+/** Makes the terms of a passage of unordered (term, frequency) pairs. */
+export function passageTerms(pairs: readonly (readonly [number, number])[]): PassageTerms {
+  return Uint32Array.from(pairs, ([term, frequency]) => {
+    if (term > TERMS_MAX) throw new Error("more terms than one index can number");
+    return ((term << 8) | Math.min(frequency, FREQUENCY_MAX)) >>> 0;
+  }).sort();
 }
 
 const EMPTY = new Uint32Array(0);
 
-function find(terms: Uint32Array, term: number): number {
+/** Index of `wanted` among ascending values, of which the lowest `shift` bits do not count; −1 without it. */
+function find(values: Uint32Array, wanted: number, shift: number): number {
   let low = 0;
-  let high = terms.length - 1;
+  let high = values.length - 1;
   while (low <= high) {
     const middle = (low + high) >>> 1;
-    const value = terms[middle] ?? 0;
-    if (value === term) return middle;
-    if (value < term) low = middle + 1;
+    const value = (values[middle] ?? 0) >>> shift;
+    if (value === wanted) return middle;
+    if (value < wanted) low = middle + 1;
     else high = middle - 1;
   }
   return -1;
@@ -88,7 +86,8 @@ export class Postings {
   #starts = EMPTY;
   /** slot × 256 + frequency, by term. */
   #entries = EMPTY;
-  readonly #loose = new Map<number, LoosePassage>();
+  /** Passages that are not in the lists yet, by slot. */
+  readonly #loose = new Map<number, PassageTerms>();
   #listed = 0;
   /** Slots that are gone but still in the lists: they must not be given to other passages before `rebuild`. */
   #gone: number[] = [];
@@ -97,8 +96,8 @@ export class Postings {
     return (this.#terms.length + this.#starts.length + this.#entries.length) * 4;
   }
 
-  add(passage: LoosePassage): void {
-    this.#loose.set(passage.slot, passage);
+  add(slot: number, terms: PassageTerms): void {
+    this.#loose.set(slot, terms);
   }
 
   /** Takes a passage out; true if its slot may be used again at once. */
@@ -117,7 +116,7 @@ export class Postings {
 
   /** Calls `each` for every passage that holds `term`, gone ones included. */
   visit(term: number, each: (slot: number, frequency: number) => void): void {
-    const index = find(this.#terms, term);
+    const index = find(this.#terms, term, 0);
     if (index >= 0) {
       const end = this.#starts[index + 1] ?? 0;
       for (let at = this.#starts[index] ?? 0; at < end; at++) {
@@ -126,9 +125,9 @@ export class Postings {
       }
     }
     if (this.#loose.size === 0) return;
-    for (const passage of this.#loose.values()) {
-      const at = find(passage.terms, term);
-      if (at >= 0) each(passage.slot, passage.frequencies[at] ?? 0);
+    for (const [slot, terms] of this.#loose) {
+      const at = find(terms, term, 8);
+      if (at >= 0) each(slot, (terms[at] ?? 0) & 0xff);
     }
   }
 
@@ -181,16 +180,14 @@ export class Postings {
         if (isAlive(entry >>> 8)) each(term, entry);
       }
     }
-    for (const { slot, terms, frequencies } of this.#loose.values()) {
-      for (let index = 0; index < terms.length; index++) {
-        each(terms[index] ?? 0, ((slot << 8) | (frequencies[index] ?? 0)) >>> 0);
-      }
+    for (const [slot, terms] of this.#loose) {
+      for (const packed of terms) each(packed >>> 8, ((slot << 8) | (packed & 0xff)) >>> 0);
     }
   }
 
   /** Marks every term that is held. */
   mark(isUsed: Uint8Array): void {
     for (const term of this.#terms) isUsed[term] = 1;
-    for (const passage of this.#loose.values()) for (const term of passage.terms) isUsed[term] = 1;
+    for (const terms of this.#loose.values()) for (const packed of terms) isUsed[packed >>> 8] = 1;
   }
 }
