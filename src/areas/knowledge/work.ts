@@ -1,12 +1,12 @@
 // Indexing asked for by hand, and what became of it: re-indexing and the jobs of this area.
 
-import { and, eq, inArray, notInArray, or, sql } from "drizzle-orm";
+import { and, asc, eq, inArray, notInArray, or, sql } from "drizzle-orm";
 import type { Audit } from "../../core/audit/index.ts";
 import { holds, type Context } from "../../core/context.ts";
 import { conflict, notFound } from "../../core/errors.ts";
 import type { Database, DatabaseEngine } from "../../engines/database/index.ts";
 import type { Jobs, JobStatus, JobView } from "../../engines/jobs/index.ts";
-import type { BotsDoor } from "./doors.ts";
+import type { BotsDoor, KnowledgeBot } from "./doors.ts";
 import { lockCollection, type Finder } from "./finder.ts";
 import { INDEX_JOB, indexKeyPrefix, OPEN_STATUSES, type Indexing } from "./indexing.ts";
 import { kbCollections, kbDocuments, kbJobDocuments, kbJobs } from "./model.ts";
@@ -47,10 +47,14 @@ export function workService(deps: {
    * Gives documents of a collection a new version to index: all with `force`, else those whose passages were made of
    * something else, or not at all. What is under way is left alone.
    */
-  async function renew(tx: Database, collectionId: string, force: boolean, only: readonly string[] | null) {
-    const collection = await lockCollection(tx, collectionId);
-    const bot = await bots.find(collection.botId);
-    if (!bot) return [];
+  async function renew(
+    tx: Database,
+    collectionId: string,
+    bot: KnowledgeBot,
+    force: boolean,
+    only: readonly string[] | null,
+  ) {
+    await lockCollection(tx, collectionId);
     const isChanged = or(
       eq(kbDocuments.status, "failed"),
       sql`${kbDocuments.indexKey} is distinct from ${indexKeyPrefix(bot)}::text || ${kbDocuments.sha256}`,
@@ -76,6 +80,17 @@ export function workService(deps: {
       .returning({ id: kbDocuments.id, name: kbDocuments.name });
   }
 
+  /** The collections whose bots are there, in the order in which they are locked. */
+  async function ownersOf(collectionIds: readonly string[]): Promise<{ id: string; bot: KnowledgeBot }[]> {
+    const rows = await database.db
+      .select({ id: kbCollections.id, botId: kbCollections.botId })
+      .from(kbCollections)
+      .where(inArray(kbCollections.id, [...collectionIds]))
+      .orderBy(asc(kbCollections.id));
+    const found = await Promise.all(rows.map(async ({ id, botId }) => ({ id, bot: await bots.find(botId) })));
+    return found.flatMap(({ id, bot }) => (bot ? [{ id, bot }] : []));
+  }
+
   async function start(
     ctx: Context,
     scope: { botId: string | null; collectionId: string | null; label: string },
@@ -83,9 +98,11 @@ export function workService(deps: {
     force: boolean,
     only: readonly string[] | null,
   ): Promise<{ job_id: string; status: "queued" }> {
+    // Looked up beforehand: a bot that is not in memory is read with the database's own handle.
+    const owners = await ownersOf(collectionIds);
     const jobId = await database.transaction(async (tx) => {
       const documents: { id: string; name: string }[] = [];
-      for (const id of collectionIds.toSorted()) documents.push(...(await renew(tx, id, force, only)));
+      for (const { id, bot } of owners) documents.push(...(await renew(tx, id, bot, force, only)));
       const id = await indexing.enqueue(tx, ctx, {
         botId: scope.botId,
         collectionId: scope.collectionId,
