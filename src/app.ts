@@ -5,6 +5,7 @@ import type { AnyElysia } from "elysia";
 import { userRoutes } from "./areas/users/routes.ts";
 import { openBots, type BotsArea } from "./areas/bots/open.ts";
 import { botRoutes } from "./areas/bots/routes.ts";
+import { isListed } from "./areas/bots/rules.ts";
 import { openConversations, type ConversationsArea } from "./areas/conversations/open.ts";
 import { conversationRoutes } from "./areas/conversations/routes.ts";
 import { openKnowledge } from "./areas/knowledge/open.ts";
@@ -102,7 +103,7 @@ export function createApp(deps: AppDeps) {
     log,
     permissions,
     settings: securitySettings,
-    verifyToken: tokens.verify,
+    verifyToken: (token) => tokens.verify(token),
   });
   const sessions = sessionService({
     database,
@@ -111,7 +112,7 @@ export function createApp(deps: AppDeps) {
     audit,
     settings: securitySettings,
     authenticator,
-    signToken: tokens.sign,
+    signToken: (claims) => tokens.sign(claims),
   });
   const signIn = signInService({
     database,
@@ -324,11 +325,8 @@ export function createApp(deps: AppDeps) {
         pages: deps.pages,
         botPage: async (name) => {
           const bot = await bots.directory.find(name);
-          return {
-            boundBot: null,
-            listed: bot !== null && bot.row.visibility === "public" && bot.row.status !== "inactive",
-            embedOrigins: bot?.config.value("embed-origins") ?? [],
-          };
+          const embedOrigins = bot?.config.value("embed-origins") ?? [];
+          return { boundBot: null, listed: bot !== null && isListed(bot.row, embedOrigins), embedOrigins };
         },
       }),
     );

@@ -440,7 +440,7 @@ describe("the first administrator", () => {
         }),
       ),
     );
-    expect(answers.map(({ status }) => status).toSorted()).toEqual([201, 409]);
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([201, 409]));
     const winner = answers[0]?.status === 201 ? "one" : "two";
     const token = await empty.signIn({ email: `${winner}@example.org`, password: "quite another long secret" });
     const own = await empty.call<{ role: string; organization_id: string | null }>("GET", "/api/v1/users/me", {
