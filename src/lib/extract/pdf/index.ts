@@ -30,7 +30,7 @@ export async function extractPdf(bytes: Uint8Array, { limits, pdfium }: ExtractT
     for (let index = 0; index < document.pageCount; index++) {
       checkTime(limits);
       const page = document.page(index, (read) => {
-        characters += read.count;
+        characters += read.text.length;
         if (characters > limits.charactersMax) {
           throw new ExtractFailure("text_too_long", `The PDF has more than ${limits.charactersMax} characters.`);
         }

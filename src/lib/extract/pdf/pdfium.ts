@@ -29,6 +29,7 @@ interface Raw {
   _FPDFText_ClosePage(text: number): void;
   _FPDFText_CountChars(text: number): number;
   _FPDFText_GetUnicode(text: number, index: number): number;
+  _FPDFText_GetText(text: number, start: number, count: number, buffer: number): number;
   _FPDFText_GetCharAngle(text: number, index: number): number;
   _FPDFText_GetFontWeight(text: number, index: number): number;
   _FPDFText_GetLooseCharBox(text: number, index: number, rect: number): number;
@@ -37,9 +38,8 @@ interface Raw {
 /** Characters of one page in the order of its content, with boxes in the page turned so that most text is upright. */
 export interface PageCharacters {
   heightPt: number;
-  count: number;
-  /** Code point; \r and \n between lines, 2 for a hyphen at a line's end. */
-  code(index: number): number;
+  /** One entry for each character; \r and \n between lines, U+0002 for a hyphen at a line's end. */
+  text: string | readonly string[];
   /** Writes left, bottom, right, top in points, from the page's lower left corner, into `box`. */
   place(index: number, box: Float32Array): void;
   isBold(index: number): boolean;
@@ -146,8 +146,7 @@ function characters(raw: Raw, page: number, text: number, scratch: number, float
   let rect = floats();
   return {
     heightPt: quarterTurns % 2 === 0 ? boxTop - boxBottom : boxRight - boxLeft,
-    count,
-    code: (index) => raw._FPDFText_GetUnicode(text, index),
+    text: textOf(raw, text, count),
     place: (index, box) => {
       raw._FPDFText_GetLooseCharBox(text, index, scratch);
       if (rect.length === 0) rect = floats();
@@ -160,6 +159,25 @@ function characters(raw: Raw, page: number, text: number, scratch: number, float
     },
     isBold: (index) => raw._FPDFText_GetFontWeight(text, index) >= 600,
   };
+}
+
+const utf16 = new TextDecoder("utf-16le", { ignoreBOM: true });
+
+/** All characters at once where each is one unit of UTF-16; one by one where some are more, or left out. */
+function textOf(raw: Raw, text: number, count: number): string | readonly string[] {
+  if (count === 0) return "";
+  const { malloc, free } = raw.wasmExports;
+  const buffer = malloc(2 * (count + 1));
+  if (buffer !== 0) {
+    const written = raw._FPDFText_GetText(text, 0, count, buffer);
+    const whole = written === count + 1 ? utf16.decode(raw.HEAPU8.subarray(buffer, buffer + 2 * count)) : null;
+    free(buffer);
+    if (whole?.length === count) return whole;
+  }
+  return Array.from({ length: count }, (_, index) => {
+    const code = raw._FPDFText_GetUnicode(text, index);
+    return code <= 0x10ffff ? String.fromCodePoint(code) : "";
+  });
 }
 
 const ANGLE_SAMPLES = 48;
