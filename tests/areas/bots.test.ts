@@ -11,6 +11,7 @@ import { auditLog, auditPersonal } from "../../src/core/audit/model.ts";
 import type { Caller } from "../../src/core/context.ts";
 import { anonymousCaller } from "../../src/core/context.ts";
 import { uuidv7 } from "../../src/lib/ids/index.ts";
+import { refusedUpgrade } from "../support/chat-socket.ts";
 import { startTestServer, type TestServer } from "../support/server.ts";
 
 type CallOptions = NonNullable<Parameters<TestServer["call"]>[2]>;
@@ -219,6 +220,90 @@ describe("lists", () => {
     const refused = await call("GET", "/admin/bots", { token: member.token });
     expect([refused.status, refused.error?.details["required"]]).toEqual([403, "bots:read"]);
     expect((await call("GET", "/admin/bots")).status).toBe(401);
+  });
+});
+
+describe("the page of a bot", () => {
+  const shop = ["https://shop.example"];
+  test.each([
+    ["public", {}, 200],
+    ["of an organization", { visibility: "organization" }, 404],
+    ["private", { visibility: "private" }, 404],
+    ["private, but for anonymous callers", { visibility: "private", anonymous_allowed: true }, 200],
+    ["of an organization, but shown on another site", { visibility: "organization", embed: shop }, 200],
+    ["public and closed", { status: "inactive" }, 404],
+    ["shown on another site and closed", { embed: shop, status: "inactive" }, 404],
+  ])("%s: %p is %p to strangers", async (_what, { embed, status, ...fields }: Record<string, unknown>, expected) => {
+    const config = embed ? { config: { "embed-origins": shop.join(",") } } : {};
+    const bot = await makeBot({ visibility: "public", ...fields, ...config });
+    if (status) await call("PATCH", `/bots/${bot.name}`, { token: botManager.token, body: { status } });
+    const page = await fetch(`${main.url}/${bot.name}`, { headers: { accept: "text/html" } });
+    // Whoever may not know of it gets the page, too: it asks to sign in.
+    expect([page.status, (await page.text()).includes("<!doctype html>")]).toEqual([expected, true]);
+    const policy = page.headers.get("content-security-policy");
+    expect(policy).toEndWith(`frame-ancestors 'self'${embed ? " https://shop.example" : ""}`);
+  });
+});
+
+describe("how many talk to a bot at a time", () => {
+  const begin = (bot: BotAnswer, options: CallOptions = {}) =>
+    call<{ conversation_id: string; token: string }>("POST", "/conversations", {
+      ...options,
+      body: { bot_id: bot.name },
+    });
+  const open = { visibility: "public", anonymous_allowed: true };
+  const reasonOf = ({ status, error }: Awaited<ReturnType<typeof begin>>) => [status, error?.details["reason"]];
+
+  test("over its limit a new conversation is 429 bot_busy until one has ended or fallen silent", async () => {
+    const bot = await makeBot({ ...open, limits: { max_concurrent_sessions: 2 }, config: { "session-timeout": 600 } });
+    const first = await begin(bot, { token: member.token });
+    clock.advance(100_000);
+    const second = await begin(bot);
+    expect([first.status, second.status]).toEqual([201, 201]);
+    const refused = await begin(bot);
+    expect(reasonOf(refused)).toEqual([429, "bot_busy"]);
+    const seconds = Number(refused.headers.get("retry-after"));
+    expect([seconds, refused.error?.details["retry_after"]]).toEqual([500, 500]);
+    for (const path of ["/session", "/chat"]) {
+      const body = { bot_id: bot.name, message: "Hello" };
+      expect(reasonOf(await call("POST", path, { body }))).toEqual([429, "bot_busy"]);
+    }
+    // Who talks already goes on talking.
+    const { conversation_id: id, token } = second.data;
+    const said = await call("POST", `/conversations/${id}/messages`, { token, body: { content: "Hello" } });
+    expect(said.status).toBe(201);
+    expect((await begin(bot, { token: other.token })).status).toBe(429);
+
+    clock.advance(499_000);
+    expect((await begin(bot)).status).toBe(429);
+    clock.advance(1000);
+    const third = await begin(bot);
+    expect(third.status).toBe(201);
+
+    expect((await begin(bot)).status).toBe(429);
+    const closed = await call("POST", `/conversations/${third.data.conversation_id}/close`, {
+      token: third.data.token,
+    });
+    expect(closed.status).toBe(200);
+    expect((await begin(bot)).status).toBe(201);
+    const reopened = await call("POST", `/conversations/${third.data.conversation_id}/reopen`, {
+      token: third.data.token,
+    });
+    expect([reopened.status, reopened.error?.details["reason"]]).toEqual([429, "bot_busy"]);
+  });
+
+  test("many who begin at once do not slip through; a socket hears it before the upgrade", async () => {
+    const bot = await makeBot({ ...open, limits: { max_concurrent_sessions: 3 } });
+    const all = await Promise.all(Array.from({ length: 8 }, () => begin(bot)));
+    expect(all.map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([201, 201, 201, 429, 429, 429, 429, 429]);
+    const upgrade = await refusedUpgrade(`${main.url}/ws?bot=${bot.name}`);
+    expect([upgrade.status, upgrade.body.error?.details["reason"]]).toEqual([429, "bot_busy"]);
+    expect(Number(upgrade.headers.get("retry-after"))).toBeGreaterThan(0);
+    await call("PATCH", `/bots/${bot.name}`, {
+      token: botManager.token,
+      body: { limits: { max_concurrent_sessions: null } },
+    });
+    expect((await begin(bot)).status).toBe(201);
   });
 });
 

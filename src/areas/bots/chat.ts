@@ -29,6 +29,7 @@ function chatBot({ row, config }: LoadedBot, isDefault: boolean): ChatBot {
     messagesPerMinute: config.value("session-rate-limit"),
     retentionDays: config.value("data-retention-days"),
     showToolActivity: config.value("show-tool-activity"),
+    sessionsMax: row.maxConcurrentSessions,
   };
 }
 

@@ -44,6 +44,14 @@ export function isOpen(bot: Pick<BotAccess, "status">): boolean {
   return bot.status === "active" || bot.status === "restarting";
 }
 
+/** True if strangers may know that the bot is there: it is public, takes anybody, or is shown on other sites. */
+export function isListed(
+  bot: Pick<BotAccess, "status" | "visibility" | "anonymousAllowed">,
+  embedOrigins: readonly string[],
+): boolean {
+  return isOpen(bot) && (bot.visibility === "public" || bot.anonymousAllowed || embedOrigins.length > 0);
+}
+
 /** Whether the caller may use the bot, and the rule that decided. */
 export function decideAccess(bot: BotAccess, caller: Caller): AccessDecision {
   if (caller.userId !== null && bot.deniedUsers.includes(caller.userId)) return no("denied");

@@ -194,6 +194,8 @@ export interface ChatBot {
   retentionDays: number;
   /** `show-tool-activity`. */
   showToolActivity: boolean;
+  /** Conversations that may be under way at a time (`max_concurrent_sessions`); null: any number. */
+  sessionsMax: number | null;
 }
 
 /** The bots that exist. Answers come from memory as a rule: these are called for every message. */

@@ -1,8 +1,16 @@
 // Conversations themselves: begun, listed, changed, closed, opened again, rated, claimed, erased.
 
-import { and, asc, count, desc, eq, gte, inArray, lt, ne, sql, type SQL } from "drizzle-orm";
+import { and, asc, count, desc, eq, gt, gte, inArray, lt, ne, sql, type SQL } from "drizzle-orm";
 import { holds, requirePermission, requireUser, systemContext, type Context } from "../../../core/context.ts";
-import { conflict, forbidden, invalid, notFound, preconditionFailed, unauthorized } from "../../../core/errors.ts";
+import {
+  conflict,
+  forbidden,
+  invalid,
+  notFound,
+  preconditionFailed,
+  rateLimited,
+  unauthorized,
+} from "../../../core/errors.ts";
 import type { Database } from "../../../engines/database/index.ts";
 import { uuidv7 } from "../../../lib/ids/index.ts";
 import {
@@ -161,6 +169,35 @@ export function conversationService(deps: ConversationServiceDeps) {
     return bot;
   };
 
+  /**
+   * Throws 429 `bot_busy` while as many conversations with the bot are under way as it takes: open ones that were not
+   * silent for the session timeout. Until `tx` ends nobody else begins one with it.
+   */
+  const requireRoom = async (tx: Database, bot: ChatBot): Promise<void> => {
+    const { sessionsMax } = bot;
+    if (sessionsMax === null) return;
+    await tx.execute(sql`select pg_advisory_xact_lock(hashtextextended(${`conversations ${bot.id}`}, 0))`);
+    const timeoutMs = bot.sessionTimeoutSeconds * 1000;
+    const since = new Date(clock.now() - timeoutMs);
+    // The one whose silence makes room, if there are that many.
+    const [last] = await tx
+      .select({ at: conversations.lastActivity })
+      .from(conversations)
+      .where(
+        and(
+          eq(conversations.botId, bot.id),
+          eq(conversations.status, "active"),
+          gte(conversations.activityDay, since.toISOString().slice(0, 10)),
+          gt(conversations.lastActivity, since),
+        ),
+      )
+      .orderBy(desc(conversations.lastActivity))
+      .offset(sessionsMax - 1)
+      .limit(1);
+    if (!last) return;
+    throw rateLimited(Math.max(1, Math.ceil((last.at.getTime() + timeoutMs - clock.now()) / 1000)), "bot_busy");
+  };
+
   const title = (text: string): string => {
     const cleaned = cleanText(text).replace(/\s+/g, " ").trim();
     if (cleaned === "") throw invalid([{ path: "title", message: "is empty", expected: "1–200 characters" }]);
@@ -178,6 +215,7 @@ export function conversationService(deps: ConversationServiceDeps) {
     const metadata = input.metadata === undefined ? {} : cleanMetadata(input.metadata);
     const channel = input.channel ?? "web";
     const made = await engine.transaction(async (tx) => {
+      await requireRoom(tx, bot);
       const [row] = await tx
         .insert(conversations)
         .values({
@@ -496,6 +534,7 @@ export function conversationService(deps: ConversationServiceDeps) {
         if (row.userId === null && (isExpired || row.closedReason === "idle" || !(await tokens.hasLive(tx, row.id)))) {
           throw conflict("conversation_expired", "This conversation has expired.");
         }
+        if (bot) await requireRoom(tx, bot);
         const opened = await update(tx, row.id, {
           status: "active",
           closedReason: null,
