@@ -88,7 +88,7 @@ export function createApp(deps: AppDeps) {
   const events = openEvents({ clock });
   const people = openPeople();
   const permissions = openPermissions({ database, clock });
-  const idempotency = openIdempotency({ database, clock });
+  const idempotency = openIdempotency({ database, clock, seal });
   const idempotent = idempotentRoutes(idempotency);
   const tokens = openTokens({ seal, clock });
   const window = (options: WindowOptions) => ownWindow({ cache, clock }, options);
@@ -177,6 +177,10 @@ export function createApp(deps: AppDeps) {
     people,
     clock,
     log,
+    cachedAnswers: {
+      stats: (botId) => now("bots").answers.stats(botId),
+      clear: (botId) => now("bots").answers.clear(botId),
+    },
     bots: {
       usable: (ctx, ref) => now("bots").bots.usable(ctx, ref),
       find: (ref) => now("bots").forKnowledge.find(ref),

@@ -16,6 +16,7 @@ import type { ObjectStore } from "../../engines/objects/index.ts";
 import type { VectorIndex } from "../../engines/vectors/index.ts";
 import { answerService } from "./answer.ts";
 import { documentBlobs } from "./blobs.ts";
+import { cachedAnswers, type CachedAnswersDoor } from "./cached-answers.ts";
 import { collectionService } from "./collections.ts";
 import { documentService } from "./documents.ts";
 import type { BotsDoor } from "./doors.ts";
@@ -47,6 +48,7 @@ export interface KnowledgeDeps {
   clock: Clock;
   log: Log;
   bots: BotsDoor & SearchBots;
+  cachedAnswers: CachedAnswersDoor;
 }
 
 export type KnowledgeArea = ReturnType<typeof openKnowledge>;
@@ -67,6 +69,7 @@ export function openKnowledge(deps: KnowledgeDeps) {
   const work = workService({ ...shared, indexing });
   const search = searchService({ ...shared });
   const answers = answerService({ ...shared, search });
+  const cached = cachedAnswers(shared);
   const seed = aboutSeed({ database, clock, log, bots, collections, documents, intake, work });
 
   deps.people.register({
@@ -91,6 +94,7 @@ export function openKnowledge(deps: KnowledgeDeps) {
     indexing,
     search,
     answers,
+    cached,
     passages,
     /** Which of these blobs a document still needs; for the sweep of orphans. */
     referencedBlobs: blobs.referenced,

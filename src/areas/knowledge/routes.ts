@@ -12,6 +12,7 @@ import { mark } from "../../http/mark.ts";
 import { readMultipart } from "../../http/multipart.ts";
 import { listOf, listQuery } from "../../http/paging.ts";
 import { oneOf } from "../../http/schema.ts";
+import type { CachedAnswers } from "./cached-answers.ts";
 import type { Collections } from "./collections.ts";
 import type { Documents } from "./documents.ts";
 import type { Indexing } from "./indexing.ts";
@@ -27,6 +28,7 @@ export interface KnowledgeRoutesDeps {
   work: Work;
   permissions: Permissions;
   indexing: Indexing;
+  cached: CachedAnswers;
   idempotent: IdempotentHooks;
 }
 
@@ -96,7 +98,7 @@ function folderAddress(rest: string, words: readonly string[]): { folder: string
 
 /** The part of the knowledge area that takes in and manages. */
 export function knowledgeRoutes(deps: KnowledgeRoutesDeps) {
-  const { collections, documents, intake, work, permissions, indexing } = deps;
+  const { collections, documents, intake, work, permissions, indexing, cached } = deps;
 
   const upload = async ({
     ctx,
@@ -376,6 +378,21 @@ export function knowledgeRoutes(deps: KnowledgeRoutesDeps) {
         detail: mark({ access: "kb:write", summary: "Figures over all collections", tag: TAG }),
       },
     )
+    .get("/api/v1/kb/cache/stats", async ({ ctx, query }) => ok(await cached.stats(ctx, query.bot_id)), {
+      query: t.Object({ bot_id: t.Optional(schema.BotRef) }),
+      response: { 200: enveloped(schema.CachedAnswers) },
+      detail: mark({ access: "kb:write", summary: "Figures of the answers that are kept", tag: TAG }),
+    })
+    .delete("/api/v1/kb/cache", async ({ ctx, query }) => ok(await cached.clear(ctx, query.bot_id)), {
+      query: t.Object({ bot_id: t.Optional(schema.BotRef) }),
+      response: { 200: enveloped(t.Object({ cleared: t.Integer() })) },
+      detail: mark({
+        access: "self",
+        summary: "Forget the answers that are kept",
+        tag: TAG,
+        description: "Of one bot with `kb:write`; of all bots with `admin:cache`.",
+      }),
+    })
     .post(
       "/api/v1/kb/reindex",
       async ({ ctx, body, set }) => {

@@ -237,6 +237,15 @@ export const Chunk = t.Object({
   char_end: t.Integer(),
 });
 
+export const CachedAnswers = t.Object({
+  entries: Count,
+  hits: t.Integer({ description: "equal questions; since this instance began" }),
+  semantic_hits: t.Integer({ description: "questions that mean the same" }),
+  misses: Count,
+  bytes: Count,
+  hit_rate: t.Number({ minimum: 0, maximum: 1 }),
+});
+
 export const Reindex = t.Nullable(
   t.Object({
     force: t.Optional(t.Boolean({ default: false })),

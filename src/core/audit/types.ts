@@ -44,6 +44,8 @@ export const AUDIT_EVENTS = {
   kb_document_deleted: "knowledge",
   kb_permissions_changed: "knowledge",
   kb_reindex_started: "knowledge",
+  // caches (contract admin.md, "Recorded")
+  cache_cleared: "admin",
   // conversations
   conversation_started: "conversations",
   conversation_updated: "conversations",
