@@ -213,8 +213,12 @@ export function openIndexing(deps: {
     return fresh;
   }
 
-  /** Passages of this version that an earlier run has written whole batches of; anything else is cleared away. */
+  /**
+   * How many passages of this version an earlier run has written whole batches of; anything else is cleared away.
+   * A draft key stands on the row as soon as, and only if, a batch is written before the last one.
+   */
   async function resumable(row: DocumentRow, draftKey: string): Promise<number> {
+    if (row.draftKey === null) return 0;
     const ofVersion = and(eq(kbChunks.documentId, row.id), eq(kbChunks.version, row.version));
     if (row.draftKey === draftKey) {
       const [found] = await database.db
@@ -223,10 +227,7 @@ export function openIndexing(deps: {
         .where(ofVersion);
       if (found && found.written === (found.last ?? -1) + 1) return found.written;
     }
-    await database.transaction(async (tx) => {
-      await tx.delete(kbChunks).where(ofVersion);
-      await tx.update(kbDocuments).set({ draftKey }).where(eq(kbDocuments.id, row.id));
-    });
+    await database.db.delete(kbChunks).where(ofVersion);
     return 0;
   }
 
@@ -265,7 +266,8 @@ export function openIndexing(deps: {
     title: string,
   ): Promise<void> {
     const key = indexKey(bot, row.sha256);
-    const from = await resumable(row, `${key}:${row.version}:${embedding.model}`);
+    const draftKey = `${key}:${row.version}:${embedding.model}`;
+    const from = await resumable(row, draftKey);
     const target = { collectionId: row.collectionId, documentId: row.id, version: row.version };
     const batches = document.passages(BATCH_SIZE, from);
     const prepareNext = (): Promise<PreparedPassage[]> | null => {
@@ -292,7 +294,7 @@ export function openIndexing(deps: {
         const lease = { leaseUntil: new Date(clock.now() + LEASE_MS) };
         const [mine] = await tx
           .update(kbDocuments)
-          .set(isFirst ? { ...lease, status: "embedding" } : lease)
+          .set(isFirst ? { ...lease, draftKey, status: "embedding" } : lease)
           .where(isMine(job, row))
           .returning({ id: kbDocuments.id });
         if (!mine) throw new Superseded();
