@@ -5,6 +5,13 @@ import { systemContext, type Context } from "../../src/core/context.ts";
 import { uuidv7 } from "../../src/lib/ids/index.ts";
 import type { TestServer } from "./server.ts";
 
+/** What accounts are made with: a test's server, or an app beside servers of their own. */
+export interface AccountSource {
+  clock: Pick<TestServer["clock"], "date">;
+  engines: Pick<TestServer["engines"], "database">;
+  services: TestServer["services"];
+}
+
 export interface Account {
   userId: string;
   username: string;
@@ -16,7 +23,7 @@ export interface Account {
 }
 
 /** An active account that holds `roles` and nothing else, signed in. It has no password. */
-export async function makeAccount(server: TestServer, roles: readonly string[]): Promise<Account> {
+export async function makeAccount(server: AccountSource, roles: readonly string[]): Promise<Account> {
   const userId = uuidv7();
   const username = `account-${userId.slice(-12)}`;
   const email = `${username}@example.org`;
@@ -41,7 +48,7 @@ export async function makeAccount(server: TestServer, roles: readonly string[]):
 
 /** A further session of an account. */
 export async function openSession(
-  server: TestServer,
+  server: AccountSource,
   userId: string,
 ): Promise<Pick<Account, "token" | "sessionId" | "refreshToken">> {
   const { sessions } = server.services;
@@ -60,7 +67,7 @@ export async function openSession(
 
 /** An API key of an account with these scopes, which the account must hold. */
 export async function makeKey(
-  server: TestServer,
+  server: AccountSource,
   account: Account,
   scopes: readonly string[],
 ): Promise<{ keyId: string; secret: string }> {

@@ -3,7 +3,7 @@
 import { and, asc, count, desc, eq, ilike, inArray, or, sql, type SQL } from "drizzle-orm";
 import type { Audit } from "../../core/audit/index.ts";
 import type { Clock } from "../../core/clock.ts";
-import { holds, requirePermission, requireUser, type Context } from "../../core/context.ts";
+import { holds, requirePermission, requireUser, type Caller, type Context } from "../../core/context.ts";
 import { conflict, forbidden, invalid, notFound } from "../../core/errors.ts";
 import type { Events } from "../../core/events/index.ts";
 import type { Permissions } from "../../core/permissions/index.ts";
@@ -33,15 +33,9 @@ const FRESH_MS = 5_000;
 export function accountService(deps: AccountsDeps) {
   const { database, clock } = deps;
   const { db } = database;
-  // Presented records of people who poll `GET /users/me`; dropped with every change of the account.
-  const profiles = new Map<string, { user: User; at: number }>();
-  let epoch = 0;
-
-  const forget = (userId: string | null) => {
-    epoch += 1;
-    if (userId === null) profiles.clear();
-    else profiles.delete(userId);
-  };
+  // Presented records of people who poll `GET /users/me`. They hang on the caller in the authenticator's memory, which
+  // every instance drops with each change of the account.
+  const profiles = new WeakMap<Caller, { user: User; at: number }>();
 
   const levels = async (): Promise<Map<string, number>> => {
     const rows = await db.select({ id: roles.id, level: roles.level }).from(roles);
@@ -136,32 +130,26 @@ export function accountService(deps: AccountsDeps) {
         ownerId: userId,
         data: { user_id: userId, username: row.username, status: input.to },
       });
-      afterCommit(async () => {
-        forget(userId);
-        await deps.authenticator.rightsChanged(userId);
-      });
+      afterCommit(() => deps.authenticator.rightsChanged(userId));
     });
     return at;
   };
 
   return {
-    forget,
-
     /** The whole record, for answers to people who have just proved that it is theirs. */
     record: async (userId: string): Promise<User> => present(await find(db, userId)),
 
     /** The caller's own record with effective permissions; from memory while it is fresh. */
     me: (ctx: Context): (User & { permissions: string[] }) | Promise<User & { permissions: string[] }> => {
       const userId = requireUser(ctx);
-      const { permissions } = ctx.caller;
-      const known = profiles.get(userId);
+      const { caller } = ctx;
+      const { permissions } = caller;
+      const known = profiles.get(caller);
       if (known && clock.now() - known.at < FRESH_MS) return { ...known.user, permissions: expandOnce(permissions) };
-      const began = epoch;
       return find(db, userId)
         .then((row) => present(row))
         .then((user) => {
-          if (profiles.size > 10_000) profiles.clear();
-          if (began === epoch) profiles.set(userId, { user, at: clock.now() });
+          profiles.set(caller, { user, at: clock.now() });
           return { ...user, permissions: expandOnce(permissions) };
         });
     },

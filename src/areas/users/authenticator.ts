@@ -23,6 +23,8 @@ export const AUTHZ_CHANGED = "authz";
 
 /** How long a loaded session or key is taken as it is; a lost message is made good after this. */
 const FRESH_MS = 5_000;
+/** The same while other instances may not be heard: with the time that a load takes it stays below 5 s. */
+const FRESH_ALONE_MS = 2_000;
 const ACTIVITY_WRITE_MS = 60_000;
 const REMEMBERED_MAX = 50_000;
 const ENTRIES_MAX = 20_000;
@@ -94,8 +96,8 @@ export function openAuthenticator(deps: AuthenticatorDeps): UserAuthenticator {
   const verified = new Map<string, Verified>();
   const entries = new Map<string, Entry>();
   const loading = new Map<string, Promise<Entry>>();
-  // Raised by every message; a load that began before it is used once and not kept, so that no answer from before
-  // the change stays.
+  // Raised by every message; a load that began before it serves those who asked before it and is not kept, so that
+  // no answer from before the change stays.
   let epoch = 0;
   let anonymous = anonymousCaller(deps.permissions.anonymous());
   let chatTokens: (token: string) => Promise<Caller | null> = () => Promise.resolve(null);
@@ -111,6 +113,8 @@ export function openAuthenticator(deps: AuthenticatorDeps): UserAuthenticator {
 
   const forget = (matches: (entry: Entry) => boolean) => {
     epoch += 1;
+    // What is being read may be from before the change: whoever asks from now on reads anew.
+    loading.clear();
     for (const [key, entry] of entries) if (matches(entry)) entries.delete(key);
   };
 
@@ -223,7 +227,7 @@ export function openAuthenticator(deps: AuthenticatorDeps): UserAuthenticator {
 
   const keep = (entryKey: string, entry: Entry) => {
     if (entries.size >= ENTRIES_MAX) {
-      const stale = clock.now() - FRESH_MS;
+      const stale = clock.now() - freshMs();
       for (const [key, { loadedAt }] of entries) if (loadedAt < stale) entries.delete(key);
     }
     entries.set(entryKey, entry);
@@ -240,11 +244,11 @@ export function openAuthenticator(deps: AuthenticatorDeps): UserAuthenticator {
         return entry;
       })
       .catch((error: unknown) => {
-        entries.delete(entryKey);
+        if (began === epoch) entries.delete(entryKey);
         throw error;
       })
       .finally(() => {
-        loading.delete(entryKey);
+        if (loading.get(entryKey) === promise) loading.delete(entryKey);
       });
     loading.set(entryKey, promise);
     return promise;
@@ -283,8 +287,10 @@ export function openAuthenticator(deps: AuthenticatorDeps): UserAuthenticator {
     }
   };
 
+  const freshMs = () => (deps.cache.isUp() ? FRESH_MS : FRESH_ALONE_MS);
+
   const isFresh = (entry: Entry | undefined, now: number): entry is Entry =>
-    entry !== undefined && now - entry.loadedAt < FRESH_MS && now < entry.endsAt;
+    entry !== undefined && now - entry.loadedAt < freshMs() && now < entry.endsAt;
 
   const resolve = async (credential: string, client: Client): Promise<Caller> => {
     if (credential.startsWith("cs_")) {
@@ -298,8 +304,9 @@ export function openAuthenticator(deps: AuthenticatorDeps): UserAuthenticator {
       const entry = await load(entryKey, () => keyEntry({ secretHash }));
       const { userId } = entry.caller;
       if (userId === null) throw unauthorized();
+      const caller = use(entry, client, clock.now());
       remember(credential, { entryKey, subject: userId, expiresAt: Number.POSITIVE_INFINITY, isAdmin: isAdmin(entry) });
-      return use(entry, client, clock.now());
+      return caller;
     }
     const claims = credential === "" ? null : await deps.verifyToken(credential);
     if (!claims) throw unauthorized("This token is not valid.", "token_invalid");
@@ -307,10 +314,11 @@ export function openAuthenticator(deps: AuthenticatorDeps): UserAuthenticator {
     const entryKey = sid ? `sid:${sid}` : `key:${key}`;
     const entry = await load(entryKey, () => (sid ? loadSession(sid) : keyEntry({ id: key ?? "" })));
     if (entry.caller.userId !== claims.sub) throw unauthorized("This token is not valid.", "token_invalid");
-    remember(credential, { entryKey, subject: claims.sub, expiresAt: claims.exp * 1000, isAdmin: isAdmin(entry) });
     const now = clock.now();
     if (now >= entry.endsAt && sid) throw unauthorized("This session has ended; sign in again.", "session_ended");
-    return use(entry, client, now);
+    const caller = use(entry, client, now);
+    remember(credential, { entryKey, subject: claims.sub, expiresAt: claims.exp * 1000, isAdmin: isAdmin(entry) });
+    return caller;
   };
 
   const loadUser = async (userId: string): Promise<Entry> => {
@@ -360,7 +368,11 @@ export function openAuthenticator(deps: AuthenticatorDeps): UserAuthenticator {
         const entry = entries.get(known.entryKey);
         if (now < known.expiresAt && isFresh(entry, now)) return use(entry, client, now);
       }
-      return resolve(credential, client);
+      return resolve(credential, client).catch((error: unknown) => {
+        // What is no longer accepted counts against its address again, not against whose it was.
+        verified.delete(credential);
+        throw error;
+      });
     },
     callerOf: (proof) => {
       const now = clock.now();
@@ -404,9 +416,12 @@ export function openAuthenticator(deps: AuthenticatorDeps): UserAuthenticator {
           forget(({ caller }) => message.all === true || caller.userId === message.user_id);
         }),
       );
+      // What was said while nobody heard is in the database.
+      const end = deps.cache.onStatus(() => forget(() => true));
+      unsubscribe.push(() => Promise.resolve(end()));
     },
     stop: async () => {
-      await Promise.all(unsubscribe.map((end) => end()));
+      await Promise.all(unsubscribe.splice(0).map((end) => end()));
     },
   };
 }
