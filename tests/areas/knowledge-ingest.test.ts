@@ -458,6 +458,14 @@ describe("who may read", () => {
     await uploaded(one.id, { "plan.md": "# Plan\n\nThe otter project begins." });
     const path = "/api/v1/kb/default/folders/Grouped/permissions";
     const put = (body: unknown) => server.call("PUT", path, { token: manager.token, body });
+    const encoded = "/api/v1/kb/default/folders/Staff%2Fhr%2Fpay/permissions";
+    const deep = await server.call<{ folder: string }>("GET", encoded, { token: manager.token });
+    expect(deep.data.folder).toBe("Staff/hr/pay");
+    for (const address of [encoded, "/api/v1/kb/default/folders/Staff/hr/pay/permissions"]) {
+      const refused = await server.call("GET", address, { token: reader.token });
+      expect([refused.status, refused.error?.details["required"]]).toEqual([403, "kb:write"]);
+    }
+    expect((await server.call("GET", "/api/v1/kb/default/folders/Staff", { token: manager.token })).status).toBe(404);
     const bad = await put({ access: "group_based", groups: ["Nobodies"], roles: ["no_role"], users: ["x"] });
     expect(bad.status).toBe(422);
     const faults = (bad.error?.details["fields"] ?? []) as { path: string }[];
@@ -653,6 +661,21 @@ describe("jobs", () => {
     const own = await server.call<{ total: number }>("GET", "/api/v1/kb/jobs", { token: reader.token });
     expect(own.data.total).toBe(0);
   });
+});
+
+test("the nightly sweep takes away passages of no version and leaves the visible ones", async () => {
+  const one = await made("Swept");
+  const { documents } = await uploaded(one.id, { "a.md": "# A\n\nThe broom stands here." });
+  await rows(
+    `insert into kb_chunks (id, document_id, collection_id, version, ordinal, text, char_start, char_end, tokens, terms)
+     select gen_random_uuid(), document_id, collection_id, 99, 0, text, 0, 1, 1, terms from kb_chunks where document_id = $1`,
+    [documents[0]?.id],
+  );
+  expect(await server.services.knowledge.indexing.sweep()).toMatchObject({ orphans: 1 });
+  expect(await rows("select version from kb_chunks where document_id = $1", [documents[0]?.id])).toEqual([
+    { version: 1 },
+  ]);
+  expect(await texts("broom", reader.token, one.id)).toHaveLength(1);
 });
 
 test("the default bot knows about the product, once, and a deleted collection stays deleted", async () => {

@@ -5,7 +5,7 @@ import { silentLog } from "../../src/core/log.ts";
 import { openExtract } from "../../src/engines/extract/open.ts";
 import { pdfBomb, pdfEncrypted, pdfEndlessTree, pdfLaughs, pdfNestedBomb, pdfOf } from "../support/pdf.ts";
 
-const engine = openExtract({ workers: 2, log: silentLog, timeoutMs: 4_000 });
+const engine = openExtract({ workers: 2, log: silentLog, timeoutMs: 3_000, graceMs: 200 });
 afterAll(() => engine.close());
 
 const bytesOf = (text: string) => new TextEncoder().encode(text) as Uint8Array<ArrayBuffer>;

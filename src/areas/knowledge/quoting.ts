@@ -57,7 +57,8 @@ const ASKS_NUMBER =
 const SHAPING = new Set(
   (
     "allow allowed amount answer back big bring call called close contact cost costs date deadline does exact exactly explain find get " +
-    "happen happens high hour hours info information kind know limit long maximum mean means minimum name number old own person phone " +
+    "given happen happens high hour hours info information kind know limit long made maximum mean means minimum name number old own paid " +
+    "pay person phone " +
     "possible price required rule rules say says start take takes tall tell time total type use value way work works " +
     "ajuda acontece aproximadamente chama contato custa custo data dia dizer exato fazer forma fica funciona hora horario horarios " +
     "idade informacao limite maximo minimo nome numero ocorre pessoa possivel prazo preciso preco pode quantia regra saber telefone tempo " +
@@ -129,7 +130,7 @@ function presence(text: string, language: Language | null, asked: readonly Quest
       if (terms.some((term) => variants.has(term))) has[index] = 1;
       else if (
         has[index] === 0 &&
-        wanted.length >= 5 &&
+        wanted.length >= 6 &&
         !word.isWhole &&
         likeness(fold(word.text), wanted) >= SPELLING_LIKENESS
       ) {
@@ -250,7 +251,7 @@ export function quoting(
 
 const SURE_COSINE = 0.75;
 /** Half of the words in common is not half an answer. */
-const COVERAGE_POWER = 1.6;
+const COVERAGE_POWER = 1.8;
 
 /** Words in common carry it; a vector that is sure lifts what the words leave open. */
 function confidenceOf(covered: number, cosine: number): number {

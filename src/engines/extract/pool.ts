@@ -12,6 +12,8 @@ export interface ExtractOptions {
   log: Log;
   /** Time for one document (5 minutes). */
   timeoutMs?: number;
+  /** What a Worker gets beyond that to come to an end by itself (5 s). */
+  graceMs?: number;
   /** Pages of one document (2,000). */
   pagesMax?: number;
   /** Characters of one document (20 million). */
@@ -21,7 +23,6 @@ export interface ExtractOptions {
 const TIMEOUT_MS = 5 * 60_000;
 const PAGES_MAX = 2_000;
 const CHARACTERS_MAX = 20_000_000;
-/** What a Worker gets beyond its own deadline to come to an end by itself. */
 const GRACE_MS = 5_000;
 /** WebAssembly memory never shrinks: a Worker without work gives it back. */
 const IDLE_MS = 60_000;
@@ -43,7 +44,13 @@ interface Slot {
 
 /** Workers are started with the first documents and end when idle. */
 export function openExtract(options: ExtractOptions): ExtractEngine {
-  const { log, timeoutMs = TIMEOUT_MS, pagesMax = PAGES_MAX, charactersMax = CHARACTERS_MAX } = options;
+  const {
+    log,
+    timeoutMs = TIMEOUT_MS,
+    graceMs = GRACE_MS,
+    pagesMax = PAGES_MAX,
+    charactersMax = CHARACTERS_MAX,
+  } = options;
   const slots = new Set<Slot>();
   const waiting: Task[] = [];
   let lost = 0;
@@ -88,7 +95,7 @@ export function openExtract(options: ExtractOptions): ExtractEngine {
       discard(slot);
       task.reject(new ExtractFailure("timeout", "Reading the document took too long."));
       next();
-    }, timeoutMs + GRACE_MS);
+    }, timeoutMs + graceMs);
     slot.worker.onmessage = ({ data }: MessageEvent<FromExtractWorker>) => {
       if (slot.task !== task) return;
       if (data.type === "chunking") {
