@@ -96,7 +96,10 @@ function intakeOptions(fields: Record<string, string>): IntakeOptions {
   };
 }
 
-/** Splits `<folder>/access` and `<folder>/permissions`; any other end is no address. */
+/**
+ * Splits `<folder>/access` and `<folder>/permissions`; any other end is no address. A folder of more than one part is
+ * the end of a pattern or none of it, so that what stands behind it is parted here.
+ */
 function folderAddress(rest: string, words: readonly string[]): { folder: string; word: string } {
   const at = rest.lastIndexOf("/");
   const word = rest.slice(at + 1);
@@ -133,406 +136,403 @@ export function knowledgeRoutes(deps: KnowledgeRoutesDeps) {
     }
   };
 
-  return (
-    new Elysia({ name: "knowledge" })
-      .use(kernel)
-      .get(
-        "/api/v1/kb/collections",
-        async ({ ctx, query, request }) => {
-          const { filters, limit, offset } = collectionList.read(query, request.url);
-          return ok({ ...(await collections.list(ctx, { ...filters, limit, offset })), limit, offset });
-        },
-        {
-          query: collectionList.schema,
-          response: { 200: enveloped(listOf("collections", schema.Collection)) },
-          detail: mark({ access: "kb:read", summary: "Collections that the caller may know of", tag: TAG }),
-        },
-      )
-      .post(
-        "/api/v1/kb/collections",
-        async ({ ctx, body, set }) => {
-          const made = await collections.create(ctx, body);
-          set.status = 201;
-          return ok(made);
-        },
-        {
-          ...deps.idempotent,
-          body: schema.NewCollection,
-          response: { 201: enveloped(schema.Collection) },
-          detail: mark({ access: "kb:write", summary: "Make a collection", tag: TAG, idempotent: true }),
-        },
-      )
-      .get("/api/v1/kb/collections/:c", async ({ ctx, params }) => ok(await collections.get(ctx, params.c)), {
+  return new Elysia({ name: "knowledge" })
+    .use(kernel)
+    .get(
+      "/api/v1/kb/collections",
+      async ({ ctx, query, request }) => {
+        const { filters, limit, offset } = collectionList.read(query, request.url);
+        return ok({ ...(await collections.list(ctx, { ...filters, limit, offset })), limit, offset });
+      },
+      {
+        query: collectionList.schema,
+        response: { 200: enveloped(listOf("collections", schema.Collection)) },
+        detail: mark({ access: "kb:read", summary: "Collections that the caller may know of", tag: TAG }),
+      },
+    )
+    .post(
+      "/api/v1/kb/collections",
+      async ({ ctx, body, set }) => {
+        const made = await collections.create(ctx, body);
+        set.status = 201;
+        return ok(made);
+      },
+      {
+        ...deps.idempotent,
+        body: schema.NewCollection,
+        response: { 201: enveloped(schema.Collection) },
+        detail: mark({ access: "kb:write", summary: "Make a collection", tag: TAG, idempotent: true }),
+      },
+    )
+    .get("/api/v1/kb/collections/:c", async ({ ctx, params }) => ok(await collections.get(ctx, params.c)), {
+      params: schema.CollectionRef,
+      response: { 200: enveloped(schema.Collection) },
+      detail: mark({ access: "kb:read", summary: "One collection", tag: TAG }),
+    })
+    .patch(
+      "/api/v1/kb/collections/:c",
+      async ({ ctx, params, body }) => ok(await collections.update(ctx, params.c, body)),
+      {
         params: schema.CollectionRef,
+        body: schema.ChangedCollection,
         response: { 200: enveloped(schema.Collection) },
-        detail: mark({ access: "kb:read", summary: "One collection", tag: TAG }),
-      })
-      .patch(
-        "/api/v1/kb/collections/:c",
-        async ({ ctx, params, body }) => ok(await collections.update(ctx, params.c, body)),
-        {
-          params: schema.CollectionRef,
-          body: schema.ChangedCollection,
-          response: { 200: enveloped(schema.Collection) },
-          detail: mark({
-            access: "kb:write",
-            summary: "Change a collection",
-            tag: TAG,
-            description: "Renaming does not index again.",
-          }),
-        },
-      )
-      .delete(
-        "/api/v1/kb/collections/:c",
-        async ({ ctx, params, set }) => {
-          await collections.remove(ctx, params.c);
-          set.status = 204;
-        },
-        {
-          params: schema.CollectionRef,
-          response: NoContent,
-          detail: mark({ access: "kb:admin", summary: "Delete a collection with all that is in it", tag: TAG }),
-        },
-      )
-      .get("/api/v1/kb/collections/:c/stats", async ({ ctx, params }) => ok(await collections.stats(ctx, params.c)), {
-        params: schema.CollectionRef,
-        response: { 200: enveloped(schema.CollectionStats) },
-        detail: mark({ access: "kb:read", summary: "Figures of a collection's index", tag: TAG }),
-      })
-      .post(
-        "/api/v1/kb/collections/:c/reindex",
-        async ({ ctx, params, body, set }) => {
-          const started = await work.reindexCollection(ctx, params.c, body ?? {});
-          set.status = 202;
-          return ok(started);
-        },
-        {
-          params: schema.CollectionRef,
-          body: schema.Reindex,
-          response: { 202: enveloped(schema.Started) },
-          detail: mark({
-            access: "kb:write",
-            summary: "Index a collection again",
-            tag: TAG,
-            description: "Without `force` only what has changed, and vectors of another embedding model.",
-          }),
-        },
-      )
-      .post("/api/v1/kb/collections/:c/documents", upload, {
-        parse: "none",
-        params: schema.CollectionRef,
-        response: { 202: enveloped(schema.TakenIn) },
         detail: mark({
           access: "kb:write",
-          summary: "Upload documents",
+          summary: "Change a collection",
           tag: TAG,
-          description:
-            "A form with up to 100 `file` parts, and `path`, `tags`, `metadata`, `access` (JSON) for all of them.",
-          body: "multipart",
-          maxBody: UPLOAD_BYTES_MAX,
+          description: "Renaming does not index again.",
         }),
-      })
-      .post(
-        "/api/v1/kb/ingest",
-        async ({ ctx, body, set }) => {
-          const { wait = 0, ...input } = body;
-          const taken = await intake.ingest(ctx, input);
-          const isDone = taken.job_id === null || (wait > 0 && (await work.wait(taken.job_id, wait)));
-          set.status = isDone && wait > 0 ? 200 : 202;
-          return ok(isDone ? await intake.refreshed(ctx, taken) : taken);
-        },
-        {
-          ...deps.idempotent,
-          body: schema.Ingest,
-          response: { 200: enveloped(schema.TakenIn), 202: enveloped(schema.TakenIn) },
-          detail: mark({
-            access: "kb:write",
-            summary: "Take in texts, addresses or drive files",
-            tag: TAG,
-            description: "200 with `wait` when all of it is searchable, else 202.",
-            maxBody: INGEST_BYTES_MAX,
-            idempotent: true,
-          }),
-        },
-      )
-      .get(
-        "/api/v1/kb/documents",
-        async ({ ctx, query, request }) => {
-          const { filters, limit, offset, sort, order } = documentList.read(query, request.url);
-          const found = await documents.list(ctx, { filters, sort, order, limit, offset });
-          return ok({ ...found, limit, offset });
-        },
-        {
-          query: documentList.schema,
-          response: { 200: enveloped(listOf("documents", schema.Document)) },
-          detail: mark({ access: "kb:read", summary: "Documents that the caller may know of", tag: TAG }),
-        },
-      )
-      .post("/api/v1/kb/documents/delete", async ({ ctx, body }) => ok(await documents.removeMany(ctx, body)), {
-        body: schema.Removal,
-        response: { 200: enveloped(t.Object({ deleted: t.Integer() })) },
-        detail: mark({ access: "kb:write", summary: "Delete many documents", tag: TAG }),
-      })
-      .get("/api/v1/kb/documents/:id", async ({ ctx, params }) => ok(await documents.get(ctx, params.id)), {
+      },
+    )
+    .delete(
+      "/api/v1/kb/collections/:c",
+      async ({ ctx, params, set }) => {
+        await collections.remove(ctx, params.c);
+        set.status = 204;
+      },
+      {
+        params: schema.CollectionRef,
+        response: NoContent,
+        detail: mark({ access: "kb:admin", summary: "Delete a collection with all that is in it", tag: TAG }),
+      },
+    )
+    .get("/api/v1/kb/collections/:c/stats", async ({ ctx, params }) => ok(await collections.stats(ctx, params.c)), {
+      params: schema.CollectionRef,
+      response: { 200: enveloped(schema.CollectionStats) },
+      detail: mark({ access: "kb:read", summary: "Figures of a collection's index", tag: TAG }),
+    })
+    .post(
+      "/api/v1/kb/collections/:c/reindex",
+      async ({ ctx, params, body, set }) => {
+        const started = await work.reindexCollection(ctx, params.c, body ?? {});
+        set.status = 202;
+        return ok(started);
+      },
+      {
+        params: schema.CollectionRef,
+        body: schema.Reindex,
+        response: { 202: enveloped(schema.Started) },
+        detail: mark({
+          access: "kb:write",
+          summary: "Index a collection again",
+          tag: TAG,
+          description: "Without `force` only what has changed, and vectors of another embedding model.",
+        }),
+      },
+    )
+    .post("/api/v1/kb/collections/:c/documents", upload, {
+      parse: "none",
+      params: schema.CollectionRef,
+      response: { 202: enveloped(schema.TakenIn) },
+      detail: mark({
+        access: "kb:write",
+        summary: "Upload documents",
+        tag: TAG,
+        description:
+          "A form with up to 100 `file` parts, and `path`, `tags`, `metadata`, `access` (JSON) for all of them.",
+        body: "multipart",
+        maxBody: UPLOAD_BYTES_MAX,
+      }),
+    })
+    .post(
+      "/api/v1/kb/ingest",
+      async ({ ctx, body, set }) => {
+        const { wait = 0, ...input } = body;
+        const taken = await intake.ingest(ctx, input);
+        const isDone = taken.job_id === null || (wait > 0 && (await work.wait(taken.job_id, wait)));
+        set.status = isDone && wait > 0 ? 200 : 202;
+        return ok(isDone ? await intake.refreshed(ctx, taken) : taken);
+      },
+      {
+        ...deps.idempotent,
+        body: schema.Ingest,
+        response: { 200: enveloped(schema.TakenIn), 202: enveloped(schema.TakenIn) },
+        detail: mark({
+          access: "kb:write",
+          summary: "Take in texts, addresses or drive files",
+          tag: TAG,
+          description: "200 with `wait` when all of it is searchable, else 202.",
+          maxBody: INGEST_BYTES_MAX,
+          idempotent: true,
+        }),
+      },
+    )
+    .get(
+      "/api/v1/kb/documents",
+      async ({ ctx, query, request }) => {
+        const { filters, limit, offset, sort, order } = documentList.read(query, request.url);
+        const found = await documents.list(ctx, { filters, sort, order, limit, offset });
+        return ok({ ...found, limit, offset });
+      },
+      {
+        query: documentList.schema,
+        response: { 200: enveloped(listOf("documents", schema.Document)) },
+        detail: mark({ access: "kb:read", summary: "Documents that the caller may know of", tag: TAG }),
+      },
+    )
+    .post("/api/v1/kb/documents/delete", async ({ ctx, body }) => ok(await documents.removeMany(ctx, body)), {
+      body: schema.Removal,
+      response: { 200: enveloped(t.Object({ deleted: t.Integer() })) },
+      detail: mark({ access: "kb:write", summary: "Delete many documents", tag: TAG }),
+    })
+    .get("/api/v1/kb/documents/:id", async ({ ctx, params }) => ok(await documents.get(ctx, params.id)), {
+      params: schema.DocumentRef,
+      response: { 200: enveloped(schema.Document) },
+      detail: mark({ access: "kb:read", summary: "One document", tag: TAG }),
+    })
+    .patch(
+      "/api/v1/kb/documents/:id",
+      async ({ ctx, params, body }) => ok(await documents.update(ctx, params.id, body)),
+      {
+        params: schema.DocumentRef,
+        body: schema.ChangedDocument,
+        response: { 200: enveloped(schema.Document) },
+        detail: mark({
+          access: "kb:write",
+          summary: "Change or move a document",
+          tag: TAG,
+          description: "Moving does not embed again.",
+        }),
+      },
+    )
+    .delete(
+      "/api/v1/kb/documents/:id",
+      async ({ ctx, params, set }) => {
+        await documents.remove(ctx, params.id);
+        set.status = 204;
+      },
+      {
+        params: schema.DocumentRef,
+        response: NoContent,
+        detail: mark({
+          access: "kb:write",
+          summary: "Delete a document",
+          tag: TAG,
+          description: "It is out of every search when the answer is sent.",
+        }),
+      },
+    )
+    .get(
+      "/api/v1/kb/documents/:id/content",
+      async ({ ctx, params, query, request }) => {
+        const content = await documents.content(ctx, params.id, query.format ?? "original");
+        return contentResponse(request, content);
+      },
+      {
+        params: schema.DocumentRef,
+        query: t.Object({ format: t.Optional(oneOf(["original", "text"])) }),
+        detail: mark({
+          access: "kb:read",
+          summary: "A document's bytes or text",
+          tag: TAG,
+          description: "Ranges are honoured. Needs access to the text, not only to the title.",
+          answers: "*/*",
+        }),
+      },
+    )
+    .get(
+      "/api/v1/kb/documents/:id/chunks",
+      async ({ ctx, params, query, request }) => {
+        const { limit, offset } = chunkList.read(query, request.url);
+        return ok({ ...(await documents.chunks(ctx, params.id, { limit, offset })), limit, offset });
+      },
+      {
+        params: schema.DocumentRef,
+        query: chunkList.schema,
+        response: { 200: enveloped(listOf("chunks", schema.Chunk)) },
+        detail: mark({ access: "kb:read", summary: "A document's passages", tag: TAG }),
+      },
+    )
+    .post(
+      "/api/v1/kb/documents/:id/reindex",
+      async ({ ctx, params, set }) => {
+        const started = await work.reindexDocument(ctx, params.id);
+        set.status = 202;
+        return ok(started);
+      },
+      {
+        params: schema.DocumentRef,
+        response: { 202: enveloped(schema.Started) },
+        detail: mark({ access: "kb:write", summary: "Index a document again", tag: TAG }),
+      },
+    )
+    .put(
+      "/api/v1/kb/documents/:id/access",
+      async ({ ctx, params, body }) => ok(await documents.setAccess(ctx, params.id, body)),
+      {
+        params: schema.DocumentRef,
+        body: schema.AccessInput,
+        response: { 200: enveloped(schema.Document) },
+        detail: mark({
+          access: "kb:admin",
+          summary: "Say who may open a document",
+          tag: TAG,
+          description: "Immediate; nothing is embedded again.",
+        }),
+      },
+    )
+    .delete(
+      "/api/v1/kb/documents/:id/access",
+      async ({ ctx, params }) => ok(await documents.clearAccess(ctx, params.id)),
+      {
         params: schema.DocumentRef,
         response: { 200: enveloped(schema.Document) },
-        detail: mark({ access: "kb:read", summary: "One document", tag: TAG }),
-      })
-      .patch(
-        "/api/v1/kb/documents/:id",
-        async ({ ctx, params, body }) => ok(await documents.update(ctx, params.id, body)),
-        {
-          params: schema.DocumentRef,
-          body: schema.ChangedDocument,
-          response: { 200: enveloped(schema.Document) },
-          detail: mark({
-            access: "kb:write",
-            summary: "Change or move a document",
-            tag: TAG,
-            description: "Moving does not embed again.",
-          }),
-        },
-      )
-      .delete(
-        "/api/v1/kb/documents/:id",
-        async ({ ctx, params, set }) => {
-          await documents.remove(ctx, params.id);
-          set.status = 204;
-        },
-        {
-          params: schema.DocumentRef,
-          response: NoContent,
-          detail: mark({
-            access: "kb:write",
-            summary: "Delete a document",
-            tag: TAG,
-            description: "It is out of every search when the answer is sent.",
-          }),
-        },
-      )
-      .get(
-        "/api/v1/kb/documents/:id/content",
-        async ({ ctx, params, query, request }) => {
-          const content = await documents.content(ctx, params.id, query.format ?? "original");
-          return contentResponse(request, content);
-        },
-        {
-          params: schema.DocumentRef,
-          query: t.Object({ format: t.Optional(oneOf(["original", "text"])) }),
-          detail: mark({
-            access: "kb:read",
-            summary: "A document's bytes or text",
-            tag: TAG,
-            description: "Ranges are honoured. Needs access to the text, not only to the title.",
-            answers: "*/*",
-          }),
-        },
-      )
-      .get(
-        "/api/v1/kb/documents/:id/chunks",
-        async ({ ctx, params, query, request }) => {
-          const { limit, offset } = chunkList.read(query, request.url);
-          return ok({ ...(await documents.chunks(ctx, params.id, { limit, offset })), limit, offset });
-        },
-        {
-          params: schema.DocumentRef,
-          query: chunkList.schema,
-          response: { 200: enveloped(listOf("chunks", schema.Chunk)) },
-          detail: mark({ access: "kb:read", summary: "A document's passages", tag: TAG }),
-        },
-      )
-      .post(
-        "/api/v1/kb/documents/:id/reindex",
-        async ({ ctx, params, set }) => {
-          const started = await work.reindexDocument(ctx, params.id);
-          set.status = 202;
-          return ok(started);
-        },
-        {
-          params: schema.DocumentRef,
-          response: { 202: enveloped(schema.Started) },
-          detail: mark({ access: "kb:write", summary: "Index a document again", tag: TAG }),
-        },
-      )
-      .put(
-        "/api/v1/kb/documents/:id/access",
-        async ({ ctx, params, body }) => ok(await documents.setAccess(ctx, params.id, body)),
-        {
-          params: schema.DocumentRef,
-          body: schema.AccessInput,
-          response: { 200: enveloped(schema.Document) },
-          detail: mark({
-            access: "kb:admin",
-            summary: "Say who may open a document",
-            tag: TAG,
-            description: "Immediate; nothing is embedded again.",
-          }),
-        },
-      )
-      .delete(
-        "/api/v1/kb/documents/:id/access",
-        async ({ ctx, params }) => ok(await documents.clearAccess(ctx, params.id)),
-        {
-          params: schema.DocumentRef,
-          response: { 200: enveloped(schema.Document) },
-          detail: mark({ access: "kb:admin", summary: "Let a document inherit its access again", tag: TAG }),
-        },
-      )
-      .get(
-        "/api/v1/kb/stats",
-        async ({ ctx, query }) => ok(await collections.totals(ctx, query.bot_id, await indexing.queueLength())),
-        {
-          query: t.Object({ bot_id: t.Optional(schema.BotRef) }),
-          response: { 200: enveloped(schema.Stats) },
-          detail: mark({ access: "kb:write", summary: "Figures over all collections", tag: TAG }),
-        },
-      )
-      .get("/api/v1/kb/cache/stats", async ({ ctx, query }) => ok(await cached.stats(ctx, query.bot_id)), {
+        detail: mark({ access: "kb:admin", summary: "Let a document inherit its access again", tag: TAG }),
+      },
+    )
+    .get(
+      "/api/v1/kb/stats",
+      async ({ ctx, query }) => ok(await collections.totals(ctx, query.bot_id, await indexing.queueLength())),
+      {
         query: t.Object({ bot_id: t.Optional(schema.BotRef) }),
-        response: { 200: enveloped(schema.CachedAnswers) },
-        detail: mark({ access: "kb:write", summary: "Figures of the answers that are kept", tag: TAG }),
-      })
-      .delete("/api/v1/kb/cache", async ({ ctx, query }) => ok(await cached.clear(ctx, query.bot_id)), {
-        query: t.Object({ bot_id: t.Optional(schema.BotRef) }),
-        response: { 200: enveloped(t.Object({ cleared: t.Integer() })) },
+        response: { 200: enveloped(schema.Stats) },
+        detail: mark({ access: "kb:write", summary: "Figures over all collections", tag: TAG }),
+      },
+    )
+    .get("/api/v1/kb/cache/stats", async ({ ctx, query }) => ok(await cached.stats(ctx, query.bot_id)), {
+      query: t.Object({ bot_id: t.Optional(schema.BotRef) }),
+      response: { 200: enveloped(schema.CachedAnswers) },
+      detail: mark({ access: "kb:write", summary: "Figures of the answers that are kept", tag: TAG }),
+    })
+    .delete("/api/v1/kb/cache", async ({ ctx, query }) => ok(await cached.clear(ctx, query.bot_id)), {
+      query: t.Object({ bot_id: t.Optional(schema.BotRef) }),
+      response: { 200: enveloped(t.Object({ cleared: t.Integer() })) },
+      detail: mark({
+        access: "self",
+        summary: "Forget the answers that are kept",
+        tag: TAG,
+        description: "Of one bot with `kb:write`; of all bots with `admin:cache`.",
+      }),
+    })
+    .post(
+      "/api/v1/kb/reindex",
+      async ({ ctx, body, set }) => {
+        const started = await work.reindexAll(ctx, body ?? {});
+        set.status = 202;
+        return ok(started);
+      },
+      {
+        body: schema.ReindexAll,
+        response: { 202: enveloped(schema.Started) },
+        detail: mark({ access: "kb:admin", summary: "Index all collections again", tag: TAG }),
+      },
+    )
+    .get(
+      "/api/v1/kb/jobs",
+      async ({ ctx, query, request }) => {
+        const { filters, limit, offset } = jobList.read(query, request.url);
+        return ok({ ...(await work.listJobs(ctx, { ...filters, limit, offset })), limit, offset });
+      },
+      {
+        query: jobList.schema,
+        response: { 200: enveloped(listOf("jobs", schema.Job)) },
         detail: mark({
           access: "self",
-          summary: "Forget the answers that are kept",
+          summary: "Indexing jobs",
           tag: TAG,
-          description: "Of one bot with `kb:write`; of all bots with `admin:cache`.",
+          description: "Those that the caller has started; with `kb:write` all.",
         }),
-      })
-      .post(
-        "/api/v1/kb/reindex",
-        async ({ ctx, body, set }) => {
-          const started = await work.reindexAll(ctx, body ?? {});
-          set.status = 202;
-          return ok(started);
-        },
-        {
-          body: schema.ReindexAll,
-          response: { 202: enveloped(schema.Started) },
-          detail: mark({ access: "kb:admin", summary: "Index all collections again", tag: TAG }),
-        },
-      )
-      .get(
-        "/api/v1/kb/jobs",
-        async ({ ctx, query, request }) => {
-          const { filters, limit, offset } = jobList.read(query, request.url);
-          return ok({ ...(await work.listJobs(ctx, { ...filters, limit, offset })), limit, offset });
-        },
-        {
-          query: jobList.schema,
-          response: { 200: enveloped(listOf("jobs", schema.Job)) },
-          detail: mark({
-            access: "self",
-            summary: "Indexing jobs",
-            tag: TAG,
-            description: "Those that the caller has started; with `kb:write` all.",
-          }),
-        },
-      )
-      .get("/api/v1/kb/jobs/:job_id", async ({ ctx, params }) => ok(await work.getJob(ctx, params.job_id)), {
-        params: schema.JobRef,
-        response: { 200: enveloped(schema.Job) },
-        detail: mark({ access: "self", summary: "One indexing job", tag: TAG }),
-      })
-      .post("/api/v1/kb/jobs/:job_id/cancel", async ({ ctx, params }) => ok(await work.cancelJob(ctx, params.job_id)), {
-        params: schema.JobRef,
-        response: { 200: enveloped(schema.Job) },
+      },
+    )
+    .get("/api/v1/kb/jobs/:job_id", async ({ ctx, params }) => ok(await work.getJob(ctx, params.job_id)), {
+      params: schema.JobRef,
+      response: { 200: enveloped(schema.Job) },
+      detail: mark({ access: "self", summary: "One indexing job", tag: TAG }),
+    })
+    .post("/api/v1/kb/jobs/:job_id/cancel", async ({ ctx, params }) => ok(await work.cancelJob(ctx, params.job_id)), {
+      params: schema.JobRef,
+      response: { 200: enveloped(schema.Job) },
+      detail: mark({
+        access: "self",
+        summary: "Cancel an indexing job",
+        tag: TAG,
+        description: "Finished documents stay.",
+      }),
+    })
+    .get(
+      "/api/v1/kb/:kb_id/folders/:path/access",
+      async ({ ctx, params }) => ok(await permissions.decide(ctx, params.kb_id, params.path)),
+      {
+        params: Folder,
+        response: { 200: enveloped(schema.FolderDecision) },
         detail: mark({
-          access: "self",
-          summary: "Cancel an indexing job",
+          access: "signed-in",
+          summary: "Whether the caller may open what lies in a folder, and why",
           tag: TAG,
-          description: "Finished documents stay.",
+          description: FOLDER,
         }),
-      })
-      .get(
-        "/api/v1/kb/:kb_id/folders/:path/access",
-        async ({ ctx, params }) => ok(await permissions.decide(ctx, params.kb_id, params.path)),
-        {
-          params: Folder,
-          response: { 200: enveloped(schema.FolderDecision) },
-          detail: mark({
-            access: "signed-in",
-            summary: "Whether the caller may open what lies in a folder, and why",
-            tag: TAG,
-            description: FOLDER,
-          }),
-        },
-      )
-      .get(
-        "/api/v1/kb/:kb_id/folders/:path/permissions",
-        async ({ ctx, params }) => ok(await permissions.get(ctx, params.kb_id, params.path)),
-        {
-          params: Folder,
-          response: { 200: enveloped(schema.FolderPermissions) },
-          detail: mark({ access: "kb:write", summary: "A folder's rule", tag: TAG, description: FOLDER }),
-        },
-      )
-      .put(
-        "/api/v1/kb/:kb_id/folders/:path/permissions",
-        async ({ ctx, params, body }) => ok(await permissions.put(ctx, params.kb_id, params.path, ruleOf(body))),
-        {
-          params: Folder,
-          body: schema.FolderRule,
-          response: { 200: enveloped(schema.FolderPermissions) },
-          detail: mark({ access: "kb:admin", summary: "Set a folder's rule", tag: TAG, description: FOLDER }),
-        },
-      )
-      // The same for folders of more than one part, which no pattern with something behind them can name.
-      .get(
-        "/api/v1/kb/:kb_id/folders/*",
-        async ({ ctx, params }) => {
-          const { folder, word } = folderAddress(params["*"], ["access", "permissions"]);
-          return word === "access"
-            ? ok(await permissions.decide(ctx, params.kb_id, folder))
-            : ok(await permissions.get(ctx, params.kb_id, folder));
-        },
-        {
-          response: { 200: enveloped(t.Union([schema.FolderPermissions, schema.FolderDecision])) },
-          detail: mark({
-            access: "signed-in",
-            summary: "Access to a deeper folder, or its rule",
-            tag: TAG,
-            description: "`…/access` and `…/permissions` (needs `kb:write`) behind a path of any depth.",
-          }),
-        },
-      )
-      .put(
-        "/api/v1/kb/:kb_id/folders/*",
-        async ({ ctx, params, body }) => {
-          const { folder } = folderAddress(params["*"], ["permissions"]);
-          return ok(await permissions.put(ctx, params.kb_id, folder, ruleOf(body)));
-        },
-        {
-          body: schema.FolderRule,
-          response: { 200: enveloped(schema.FolderPermissions) },
-          detail: mark({ access: "kb:admin", summary: "Set a deeper folder's rule (`…/permissions`)", tag: TAG }),
-        },
-      )
-      .get(
-        "/api/v1/kb/:kb_id/permissions/export",
-        async ({ ctx, params, query }) => {
-          const format = query.format ?? "yaml";
-          const text = await permissions.export(ctx, params.kb_id, format);
-          return new Response(text, {
-            headers: {
-              "content-type": format === "json" ? "application/json" : "application/yaml; charset=utf-8",
-              "content-disposition": attachmentNamed(`kb.permissions.${format}`),
-            },
-          });
-        },
-        {
-          params: t.Object({ kb_id: schema.BotRef }),
-          query: t.Object({ format: t.Optional(oneOf(["yaml", "json"])) }),
-          detail: mark({
-            access: "kb:admin",
-            summary: "A bot's whole rule set with its effective values",
-            tag: TAG,
-            answers: ["application/yaml", "application/json"],
-          }),
-        },
-      )
-  );
+      },
+    )
+    .get(
+      "/api/v1/kb/:kb_id/folders/:path/permissions",
+      async ({ ctx, params }) => ok(await permissions.get(ctx, params.kb_id, params.path)),
+      {
+        params: Folder,
+        response: { 200: enveloped(schema.FolderPermissions) },
+        detail: mark({ access: "kb:write", summary: "A folder's rule", tag: TAG, description: FOLDER }),
+      },
+    )
+    .put(
+      "/api/v1/kb/:kb_id/folders/:path/permissions",
+      async ({ ctx, params, body }) => ok(await permissions.put(ctx, params.kb_id, params.path, ruleOf(body))),
+      {
+        params: Folder,
+        body: schema.FolderRule,
+        response: { 200: enveloped(schema.FolderPermissions) },
+        detail: mark({ access: "kb:admin", summary: "Set a folder's rule", tag: TAG, description: FOLDER }),
+      },
+    )
+    .get(
+      "/api/v1/kb/:kb_id/folders/*",
+      async ({ ctx, params }) => {
+        const { folder, word } = folderAddress(params["*"], ["access", "permissions"]);
+        return word === "access"
+          ? ok(await permissions.decide(ctx, params.kb_id, folder))
+          : ok(await permissions.get(ctx, params.kb_id, folder));
+      },
+      {
+        response: { 200: enveloped(t.Union([schema.FolderPermissions, schema.FolderDecision])) },
+        detail: mark({
+          access: "signed-in",
+          summary: "Access to a deeper folder, or its rule",
+          tag: TAG,
+          description: "`…/access` and `…/permissions` (needs `kb:write`) behind a path of any depth.",
+        }),
+      },
+    )
+    .put(
+      "/api/v1/kb/:kb_id/folders/*",
+      async ({ ctx, params, body }) => {
+        const { folder } = folderAddress(params["*"], ["permissions"]);
+        return ok(await permissions.put(ctx, params.kb_id, folder, ruleOf(body)));
+      },
+      {
+        body: schema.FolderRule,
+        response: { 200: enveloped(schema.FolderPermissions) },
+        detail: mark({ access: "kb:admin", summary: "Set a deeper folder's rule (`…/permissions`)", tag: TAG }),
+      },
+    )
+    .get(
+      "/api/v1/kb/:kb_id/permissions/export",
+      async ({ ctx, params, query }) => {
+        const format = query.format ?? "yaml";
+        const text = await permissions.export(ctx, params.kb_id, format);
+        return new Response(text, {
+          headers: {
+            "content-type": format === "json" ? "application/json" : "application/yaml; charset=utf-8",
+            "content-disposition": attachmentNamed(`kb.permissions.${format}`),
+          },
+        });
+      },
+      {
+        params: t.Object({ kb_id: schema.BotRef }),
+        query: t.Object({ format: t.Optional(oneOf(["yaml", "json"])) }),
+        detail: mark({
+          access: "kb:admin",
+          summary: "A bot's whole rule set with its effective values",
+          tag: TAG,
+          answers: ["application/yaml", "application/json"],
+        }),
+      },
+    );
 }
