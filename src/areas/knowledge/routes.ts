@@ -217,7 +217,23 @@ export function knowledgeRoutes(deps: KnowledgeRoutesDeps) {
           summary: "Index a collection again",
           tag: TAG,
           description: "Without `force` only what has changed, and vectors of another embedding model.",
+          aliases: ["/bots/{bot}/kb/index"],
         }),
+      },
+    )
+    .post(
+      "/api/v1/bots/:bot/kb/index",
+      async ({ ctx, params, body, set }) => {
+        const { kb_name: name, ...input } = body;
+        const started = await work.reindexCollection(ctx, `${params.bot}:${name}`, input);
+        set.status = 202;
+        return ok(started);
+      },
+      {
+        params: t.Object({ bot: schema.BotRef }),
+        body: schema.ReindexNamed,
+        response: { 202: enveloped(schema.Started) },
+        detail: mark({ access: "kb:write", summary: "Index a bot's collection again, by its name", tag: TAG }),
       },
     )
     .post("/api/v1/kb/collections/:c/documents", upload, {

@@ -252,6 +252,11 @@ export const Reindex = t.Nullable(
     documents: t.Optional(t.Array(Id, { minItems: 1, maxItems: 1000 })),
   }),
 );
+export const ReindexNamed = t.Object({
+  kb_name: t.String({ minLength: 1, maxLength: 105 }),
+  force: t.Optional(t.Boolean({ default: false })),
+  documents: t.Optional(t.Array(Id, { minItems: 1, maxItems: 1000 })),
+});
 export const ReindexAll = t.Nullable(
   t.Object({ bot_id: t.Optional(BotRef), force: t.Optional(t.Boolean({ default: false })) }),
 );
