@@ -370,11 +370,14 @@ export function createApp(deps: AppDeps) {
       }
       health.setPhase("serving");
     },
-    /** Takes no more work and lets what is under way finish. */
+    /** Not ready from now on. */
+    announceStop: (): void => health.setPhase("stopping"),
+    /** Lets answers and jobs under way finish, hands back what has not after `graceMs`, closes the sockets. */
     drain: async (graceMs: number): Promise<void> => {
-      health.setPhase("stopping");
-      await conversations.drain(graceMs);
-      await engines.jobs.stop(graceMs);
+      await Promise.all([conversations.drain(graceMs), engines.jobs.stop(graceMs)]);
+    },
+    /** After the last request. */
+    stop: async (): Promise<void> => {
       await bots.stop();
       await authenticator.stop();
     },

@@ -127,6 +127,15 @@ export interface Server {
   stop(graceMs?: number): Promise<void>;
 }
 
+/** How long sockets that were told goodbye may take to answer it. */
+const GOODBYE_MS = 500;
+
+/** Resolves when no request is under way and sockets have had their time. */
+async function silence(server: { readonly pendingRequests: number }): Promise<void> {
+  const end = performance.now() + GOODBYE_MS;
+  while (server.pendingRequests > 0 || performance.now() < end) await Bun.sleep(10);
+}
+
 /** Starts a whole server from a configuration. */
 export async function openServer(config: Config, options: { clock?: Clock; log?: Log } = {}): Promise<Server> {
   const clock = options.clock ?? systemClock;
@@ -152,10 +161,16 @@ export async function openServer(config: Config, options: { clock?: Clock; log?:
       setupToken: await built.services.signIn.setupToken(),
       stop: (graceMs = config.shutdownSeconds * 1000) => {
         stopping ??= (async () => {
+          const end = performance.now() + graceMs;
+          const untilThen = (work: Promise<unknown>) =>
+            Promise.race([work, Bun.sleep(Math.max(0, end - performance.now()))]);
+          built.announceStop();
+          // New connections are refused and idle ones closed at once; requests under way and sockets go on.
+          const closed = server.stop(false);
           await built.drain(graceMs);
-          const finished = server.stop(false);
-          await Promise.race([finished, Bun.sleep(graceMs)]);
+          await untilThen(Promise.race([closed, silence(server)]));
           await server.stop(true);
+          await untilThen(built.stop());
           await engines.close();
         })();
         return stopping;
@@ -166,6 +181,9 @@ export async function openServer(config: Config, options: { clock?: Clock; log?:
     throw error;
   }
 }
+
+/** How long closing the engines may take after the last request. */
+const CLOSING_MS = 900;
 
 export async function run(args: string[]): Promise<number> {
   readOptions("serve", args, {});
@@ -193,6 +211,7 @@ export async function run(args: string[]): Promise<number> {
     );
   }
   await told.promise;
-  await server.stop();
+  // What does not close in time is cut off by the end of the process: nothing that was acknowledged depends on it.
+  await Promise.race([server.stop(), Bun.sleep(config.shutdownSeconds * 1000 + CLOSING_MS)]);
   return 0;
 }

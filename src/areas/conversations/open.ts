@@ -184,8 +184,10 @@ export function openConversations(given: OpenConversationsDeps) {
 
     /** Tells sockets to come back, waits for answers under way, gives the rest back, closes with 1001. */
     drain: async (ms: number): Promise<void> => {
+      const end = performance.now() + ms;
       sockets.announceStop();
       await turns.drain(ms);
+      while (sockets.isAnswering() && performance.now() < end) await Bun.sleep(10);
       await sockets.stop();
     },
   };

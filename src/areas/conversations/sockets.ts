@@ -28,6 +28,8 @@ const CHECK_SECONDS = 60;
 const CHECK_ALONE_SECONDS = 4;
 const POLL_SECONDS = 2;
 const RETRY_SECONDS = 5;
+/** How long the exchange may have been broken before that was found out. */
+const UNNOTICED_MS = 5_000;
 /** Word of changed rights may come before the rights themselves are forgotten here. */
 const SETTLE_MS = 100;
 const RESTART_MS = { min: 500, max: 3_000 };
@@ -48,6 +50,8 @@ export interface Watcher {
   readonly sessionId: string | null;
   readonly conversationId: string;
   readonly isChatToken: boolean;
+  /** It ends by itself, with the answer. */
+  readonly isAnswer: boolean;
   end(text: string | null): void;
   beat(): void;
 }
@@ -303,7 +307,10 @@ export function openSockets(deps: SocketsDeps) {
     }
     if (Math.floor(ticks / wheel.length) % (CHECK_SECONDS / HEARTBEAT_SECONDS) === 0) await checkSessions([...slot]);
     if (!isAlone) return;
-    if (ticks % CHECK_ALONE_SECONDS === 0) await checkSessions([...all]);
+    if (ticks % CHECK_ALONE_SECONDS === 0) {
+      await checkSessions([...all]);
+      await judgeAll(({ kind }) => kind === "api_key");
+    }
     if (ticks % POLL_SECONDS === 0) await poll();
   };
 
@@ -322,7 +329,7 @@ export function openSockets(deps: SocketsDeps) {
     if (isUp !== isAlone) return;
     isAlone = !isUp;
     if (isAlone) {
-      polledAt = clock.date();
+      polledAt = new Date(clock.now() - UNNOTICED_MS);
       toAll(JSON.stringify({ type: "status", state: "degraded", service: "cache" }));
       return;
     }
@@ -330,6 +337,10 @@ export function openSockets(deps: SocketsDeps) {
     quietly(
       poll().finally(() => toAll(JSON.stringify({ type: "status", state: "restored", service: "cache" }))),
       "what was missed could not be read",
+    );
+    quietly(
+      judgeAll(() => true),
+      "sockets were not judged",
     );
   };
 
@@ -459,14 +470,16 @@ export function openSockets(deps: SocketsDeps) {
         const wait = RESTART_MS.min + Math.floor(Math.random() * (RESTART_MS.max - RESTART_MS.min + 1));
         session.send(JSON.stringify({ type: "status", state: "restarting", retry_after_ms: wait }));
       }
-      for (const watcher of watchers) {
-        watcher.end(JSON.stringify({ type: "status", state: "restarting", retry_after_ms: RESTART_MS.max }));
-      }
+      endWatchers(({ isAnswer }) => !isAnswer);
     },
+
+    /** True while streams of answers are open. */
+    isAnswering: (): boolean => watchers.values().some(({ isAnswer }) => isAnswer),
 
     stop: async (): Promise<void> => {
       if (timer !== null) clearInterval(timer);
       timer = null;
+      endWatchers(() => true);
       for (const session of all) session.shut(CLOSE.stopping, "server stopping");
       for (const end of endings.splice(0)) await end();
     },
@@ -475,6 +488,12 @@ export function openSockets(deps: SocketsDeps) {
     tick,
   };
   return api;
+
+  /** They come back, to another instance or to the next start. */
+  function endWatchers(concerned: (watcher: Watcher) => boolean): void {
+    const text = JSON.stringify({ type: "status", state: "restarting", retry_after_ms: RESTART_MS.max });
+    for (const watcher of watchers) if (concerned(watcher)) watcher.end(text);
+  }
 
   function leaveAddress(address: string): void {
     const open = (perAddress.get(address) ?? 1) - 1;

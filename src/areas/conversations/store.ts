@@ -254,6 +254,10 @@ const ATTACHMENTS = `, a as (
 const optional = (item: { message: NewMessage; eventId: string | null }): string =>
   (item.message.attachments.length > 0 ? ATTACHMENTS : "") + (item.eventId === null ? "" : EVENTS);
 
+const optionalOf = (items: readonly { message: NewMessage; eventId: string | null }[]): string =>
+  (items.some(({ message }) => message.attachments.length > 0) ? ATTACHMENTS : "") +
+  (items.some(({ eventId }) => eventId !== null) ? EVENTS : "");
+
 // $1 conversation, $2 how many, $3 last message, $4 time, $5 day, $6 title, $7 language, $8 expiry,
 // $9 messages of others, $10 turns asked for, $11 instance, $12 lease; then one message, or many as JSON in $13.
 const ONE = `with i as materialized (
@@ -343,7 +347,7 @@ export async function appendMessages(
           last.eventId,
           ...messageValues(last.message),
         ])
-      : await run<AppendRow>(on, MANY + APPEND + turns + ATTACHMENTS + EVENTS + APPEND_RESULT, [
+      : await run<AppendRow>(on, MANY + APPEND + turns + optionalOf(items) + APPEND_RESULT, [
           ...shared,
           manyAsJson(items),
         ]);
@@ -573,11 +577,19 @@ export async function renewLeases(
   return new Map(rows.map((row) => [row.id, row.cancel_requested]));
 }
 
-/** Gives the running turns of this instance back to whoever takes them next; returns their conversations. */
-export async function releaseTurns(engine: DatabaseEngine, instanceId: string): Promise<string[]> {
+/**
+ * Gives running turns of this instance back to whoever takes them next: one of them, or all with null. Returns their
+ * conversations.
+ */
+export async function releaseTurns(
+  engine: DatabaseEngine,
+  instanceId: string,
+  turnId: string | null,
+): Promise<string[]> {
   const rows = await engine.query<{ conversation_id: string }>(
-    "update turns set state = 'waiting', lease_owner = null, lease_until = null where lease_owner = $1 and state = 'running' returning conversation_id",
-    [instanceId],
+    `update turns set state = 'waiting', lease_owner = null, lease_until = null
+     where lease_owner = $1 and state = 'running' and ($2::uuid is null or id = $2) returning conversation_id`,
+    [instanceId, turnId],
   );
   return rows.map((row) => row.conversation_id);
 }

@@ -119,6 +119,7 @@ export function conversationStream(
     sessionId: ctx.caller.sessionId,
     conversationId: row.id,
     isChatToken: ctx.caller.kind === "chat",
+    isAnswer: options.turn !== undefined,
     end: (text) => {
       if (text !== null) put(asEvent(text, null));
       finish();

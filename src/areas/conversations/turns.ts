@@ -140,7 +140,10 @@ export function openTurns(deps: TurnsDeps) {
   const { db } = engine;
   const running = new Map<string, Running>();
   const byConversation = new Map<string, Running>();
+  /** Requests that wait for an answer, each with how to end its wait. */
+  const waits = new Map<Promise<unknown>, () => void>();
   let isStopping = false;
+  let isStopped = false;
   let timer: Timer | null = null;
   let endControl: (() => Promise<void>) | null = null;
   let renewedAt = 0;
@@ -528,7 +531,7 @@ export function openTurns(deps: TurnsDeps) {
   const begin = (turn: ClaimedTurn, ctx: Context | null): void => {
     if (running.has(turn.id)) return;
     if (isStopping) {
-      releaseTurns(engine, instanceId).catch((error: unknown) => {
+      giveBack(turn.id).catch((error: unknown) => {
         log.warn("a turn was not given back; its lease will end", { turn: turn.id, error });
       });
       return;
@@ -577,7 +580,14 @@ export function openTurns(deps: TurnsDeps) {
     run.aborted.resolve();
   };
 
+  /** Leaves the turn, or all that run here, to whoever comes. */
+  const giveBack = async (turnId: string | null): Promise<void> => {
+    const given = await releaseTurns(engine, instanceId, turnId);
+    if (given.length > 0) tellOthers({ take: given });
+  };
+
   const claim = async (conversationId: string): Promise<void> => {
+    if (isStopping) tellOthers({ take: [conversationId] });
     if (isStopping || byConversation.has(conversationId)) return;
     const turn = await claimTurn(engine, conversationId, instanceId, clock.date());
     if (!turn) return;
@@ -669,6 +679,46 @@ export function openTurns(deps: TurnsDeps) {
     return { state: row.state, failure: row.failure, answerId: row.answerId, answer: last ?? null };
   };
 
+  const waitFor = async (
+    conversationId: string,
+    turnId: string,
+    seq: number,
+    ms: number,
+    signal: AbortSignal,
+  ): Promise<TurnOutcome | null> => {
+    const until = performance.now() + ms;
+    const room = await rooms.open(conversationId, seq);
+    const word = { come: Promise.withResolvers<void>() };
+    const listener = {
+      frame: () => undefined,
+      ended: (ended: string) => {
+        if (ended === turnId) word.come.resolve();
+      },
+    };
+    rooms.listen(room, listener);
+    const gone = () => word.come.resolve();
+    signal.addEventListener("abort", gone);
+    try {
+      for (;;) {
+        word.come = Promise.withResolvers<void>();
+        const found = await outcome(turnId);
+        if (found) return found;
+        const left = until - performance.now();
+        if (left <= 0 || signal.aborted) return null;
+        let timeout: Timer | undefined;
+        const pause = new Promise<void>((resolve) => {
+          timeout = setTimeout(resolve, Math.min(left, LOOK_AGAIN_MS));
+        });
+        await Promise.race([word.come.promise, pause]);
+        clearTimeout(timeout);
+      }
+    } finally {
+      signal.removeEventListener("abort", gone);
+      rooms.unlisten(room, listener);
+      rooms.release(room);
+    }
+  };
+
   return {
     begin,
     sweep,
@@ -736,51 +786,27 @@ export function openTurns(deps: TurnsDeps) {
       }
     },
 
-    /** How the turn ended, or null if it has not within `ms`. */
-    wait: async (
+    /** How the turn ended, or null if it has not within `ms` or before this instance stops. */
+    wait: (
       conversationId: string,
       turnId: string,
       seq: number,
       ms: number,
       signal?: AbortSignal,
     ): Promise<TurnOutcome | null> => {
-      const until = performance.now() + ms;
-      const room = await rooms.open(conversationId, seq);
-      const word = { come: Promise.withResolvers<void>() };
-      const listener = {
-        frame: () => undefined,
-        ended: (ended: string) => {
-          if (ended === turnId) word.come.resolve();
-        },
-      };
-      rooms.listen(room, listener);
-      const gone = () => word.come.resolve();
-      signal?.addEventListener("abort", gone);
-      try {
-        for (;;) {
-          word.come = Promise.withResolvers<void>();
-          const found = await outcome(turnId);
-          if (found) return found;
-          const left = until - performance.now();
-          if (left <= 0 || signal?.aborted) return null;
-          let timeout: Timer | undefined;
-          const pause = new Promise<void>((resolve) => {
-            timeout = setTimeout(resolve, Math.min(left, LOOK_AGAIN_MS));
-          });
-          await Promise.race([word.come.promise, pause]);
-          clearTimeout(timeout);
-        }
-      } finally {
-        signal?.removeEventListener("abort", gone);
-        rooms.unlisten(room, listener);
-        rooms.release(room);
-      }
+      const stop = new AbortController();
+      const signals = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
+      const waiting = waitFor(conversationId, turnId, seq, ms, signals).finally(() => waits.delete(waiting));
+      if (isStopped) stop.abort();
+      else waits.set(waiting, () => stop.abort());
+      return waiting;
     },
 
     outcome,
 
     start: async (): Promise<void> => {
       isStopping = false;
+      isStopped = false;
       if (isShared) endControl = await cache.subscribe(CONTROL_CHANNEL, control);
       // Nobody else can be running turns of an embedded database: what runs was left by a process that died.
       else {
@@ -795,21 +821,23 @@ export function openTurns(deps: TurnsDeps) {
       }, 1_000);
     },
 
-    /** Begins nothing more, waits for what runs, then gives the rest back to whoever comes. */
+    /** Begins nothing more, waits for what runs and for who waits, then gives the rest back to whoever comes. */
     drain: async (ms: number): Promise<void> => {
       isStopping = true;
       let timeout: Timer | undefined;
       const late = new Promise<void>((resolve) => {
         timeout = setTimeout(resolve, ms);
       });
-      await Promise.race([Promise.all([...running.values()].map(({ done }) => done)), late]);
+      const runs = () => [...running.values()].map(({ done }) => done);
+      await Promise.race([Promise.allSettled([...runs(), ...waits.keys()]), late]);
       clearTimeout(timeout);
+      isStopped = true;
       for (const run of running.values()) abort(run, "stopping");
       if (timer !== null) clearInterval(timer);
       timer = null;
-      const given = await releaseTurns(engine, instanceId);
-      if (given.length > 0) tellOthers({ take: given });
-      await Promise.all([...running.values()].map(({ done }) => done));
+      await giveBack(null);
+      for (const end of waits.values()) end();
+      await Promise.all(runs());
       await endControl?.();
       endControl = null;
     },

@@ -8,6 +8,8 @@ import { DatabaseFault } from "./faults.ts";
 import { knownTypes, parseValue, serializeValue } from "./values.ts";
 
 const CONNECT_TIMEOUT_SECONDS = 5;
+/** How long `close` waits for statements under way. */
+const CLOSE_TIMEOUT_SECONDS = 1;
 /** A transaction whose owner has gone silent holds its locks no longer than this. */
 const IDLE_IN_TRANSACTION_MS = 60_000;
 
@@ -128,7 +130,7 @@ export function openPostgres(url: string, pool: number, log: Log): Driver {
       }
     },
     syncCount: async () => null,
-    close: () => client.end({ timeout: 5 }),
+    close: () => client.end({ timeout: CLOSE_TIMEOUT_SECONDS }),
   };
 }
 

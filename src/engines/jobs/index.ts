@@ -106,7 +106,7 @@ export interface Jobs {
    * not stop. False if it had ended or does not exist.
    */
   cancel(id: string, tx?: Database): Promise<boolean>;
-  /** Resolves when the job has ended; null after `timeoutMs`, and at once for an id that does not exist. */
+  /** Resolves when the job has ended; null after `timeoutMs` or `stop`, and at once for an id that does not exist. */
   wait(id: string, timeoutMs: number): Promise<JobView | null>;
   start(): Promise<void>;
   /** Takes no more, waits `graceMs` for what runs, hands the rest back. */

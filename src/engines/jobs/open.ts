@@ -386,7 +386,7 @@ export function openJobs(deps: { database: DatabaseEngine; clock: Clock; log: Lo
           const view = await store.get(id);
           if (isOver(view)) return view;
           const left = end - performance.now();
-          if (left <= 0) return null;
+          if (left <= 0 || state === "stopped") return null;
           await Promise.race([woken.promise, pause(Math.min(left, unlisten ? WAIT_POLL_MS : WAIT_DEAF_POLL_MS))]);
         } finally {
           mine.delete(woken.resolve);
@@ -431,6 +431,7 @@ export function openJobs(deps: { database: DatabaseEngine; clock: Clock; log: Lo
       }
       clearTimeout(renewTimer);
       state = "stopped";
+      for (const mine of waiters.values()) for (const wake of mine) wake();
       await unlisten?.();
     },
   };
