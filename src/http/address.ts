@@ -14,11 +14,16 @@ const AREAS = new Set(
 
 export const SUPPORTED_VERSIONS = ["v1"] as const;
 
+/** True for the path of another version of the API (`/api/v2/…`). */
+export function isOtherVersion(path: string): boolean {
+  return /^\/api\/v\d+(\/|$)/.test(path) && !/^\/api\/v1(\/|$)/.test(path);
+}
+
 /**
  * The path under which the route table knows an address: `/api/<area>` gets its version, a doubled area name is
- * dropped, `/auth/…` at the root is the API's. Null for another version of the API.
+ * dropped, `/auth/…` at the root is the API's.
  */
-export function canonicalPath(path: string): string | null {
+export function canonicalPath(path: string): string {
   if (path.startsWith("/api/v1/")) {
     const end = path.indexOf("/", 8);
     if (end < 0) return path;
@@ -29,11 +34,34 @@ export function canonicalPath(path: string): string | null {
     return path;
   }
   if (path.startsWith("/api/")) {
-    if (/^\/api\/v\d+(\/|$)/.test(path)) return path === "/api/v1" ? path : null;
+    if (/^\/api\/v\d+(\/|$)/.test(path)) return path;
     return canonicalPath(`/api/v1${path.slice(4)}`);
   }
   if (path.startsWith("/auth/") || path === "/auth") return `/api/v1${path}`;
   return path;
+}
+
+/** A host as RFC 3986 (3.2.2) writes it, without escapes, and a port. */
+const HOST = /^(?:[\w.~!$&'()*+;=-]+|\[[\da-f:.]+\])(?::\d*)?$/i;
+
+/**
+ * The address of a request, always absolute. Null where its `Host` is malformed or given twice: Bun hands out a path
+ * alone then, and whoever counts characters to find the path in it finds another one than the next.
+ */
+export function absoluteUrl(request: Request): string | null {
+  const { url } = request;
+  const host = request.headers.get("host");
+  // HTTP/1.0 needs none.
+  if (host === null) return url.startsWith("/") ? `http://host.invalid${url}` : url;
+  return HOST.test(host) && !url.startsWith("/") ? url : null;
+}
+
+/** An absolute address in the form that the routes know. */
+export function canonicalUrl(url: string): string {
+  const { start, end } = pathBounds(url);
+  const path = url.slice(start, end);
+  const canonical = canonicalPath(path);
+  return canonical === path ? url : url.slice(0, start) + canonical + url.slice(end);
 }
 
 /** Start and end of the path inside an absolute URL. */

@@ -13,7 +13,7 @@ import {
   unsupportedMediaType,
 } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
-import { canonicalPath, clientAddress, countedAddress, pathBounds, SUPPORTED_VERSIONS } from "./address.ts";
+import { clientAddress, countedAddress, isOtherVersion, pathBounds, SUPPORTED_VERSIONS } from "./address.ts";
 import type { Limits } from "./limits.ts";
 import type { Mark } from "./mark.ts";
 import type { RouteEntry, RouteTable } from "./table.ts";
@@ -105,16 +105,21 @@ function admits(mark: Mark, caller: Caller): boolean {
   return holds(caller, mark.access);
 }
 
+function unknownAddress(path: string): AppError {
+  if (!isOtherVersion(path)) return notFound("address");
+  return new AppError("NOT_FOUND", "There is no such version of the API.", { supported_versions: SUPPORTED_VERSIONS });
+}
+
 /** Makes the gate. Its answer is the context of an admitted request, or a finished response (CORS preflight). */
 export function openGate(deps: GateDeps) {
   const cors = (request: Request, headers: Headers): boolean => {
-    const origin = request.headers.get("origin");
-    if (origin === null) return false;
     const { corsOrigins } = deps.settings();
     if (corsOrigins.length === 0) return false;
-    headers["vary"] = "Origin";
     const any = corsOrigins.includes("*");
-    if (!any && !corsOrigins.includes(origin)) return false;
+    // Also without an Origin: a cache must not hand this answer to a page of another origin.
+    if (!any) headers["vary"] = "Origin";
+    const origin = request.headers.get("origin");
+    if (origin === null || (!any && !corsOrigins.includes(origin))) return false;
     headers["access-control-allow-origin"] = any ? "*" : origin;
     if (!any) headers["access-control-allow-credentials"] = "true";
     headers["access-control-expose-headers"] = CORS_EXPOSED;
@@ -123,7 +128,7 @@ export function openGate(deps: GateDeps) {
 
   const match = (request: Request, path: string): RouteEntry => {
     const found = deps.table().find(request.method, path);
-    if (found === null) throw notFound("address");
+    if (found === null) throw unknownAddress(path);
     if ("mark" in found) return found;
     throw new AppError("METHOD_NOT_ALLOWED", `${request.method} is not possible here.`, {
       allow: [...found, ...(found.includes("GET") ? ["HEAD"] : []), "OPTIONS"].join(", "),
@@ -158,7 +163,9 @@ export function openGate(deps: GateDeps) {
     const userAgent = request.headers.get("user-agent");
     const requestId = String(headers["x-request-id"]);
     const withCaller = (caller: Caller): Context | Promise<Context> => {
-      if (caller.kind !== "anonymous" && headers["cache-control"] === undefined) headers["cache-control"] = "no-store";
+      // Answers to people are theirs alone, and those to writes may hold tokens.
+      const isOpen = caller.kind === "anonymous" && (request.method === "GET" || request.method === "HEAD");
+      if (!isOpen && headers["cache-control"] === undefined) headers["cache-control"] = "no-store";
       const ctx: Context = { caller, requestId, ip, userAgent, method: request.method, route: entry.path };
       const permitted = permit(ctx, entry);
       if (permitted instanceof Promise) return permitted;
@@ -190,7 +197,8 @@ export function openGate(deps: GateDeps) {
         settings.trustProxy > 0 ? request.headers.get("x-forwarded-for") : null,
         settings.trustProxy,
       );
-      const isSocket = entry !== null && request.headers.get("upgrade")?.toLowerCase() === "websocket";
+      // What the header says alone would let any request past the limits.
+      const isSocket = entry?.mark.socket === true && request.headers.get("upgrade")?.toLowerCase() === "websocket";
       const credential = credentialOf(request, isSocket || entry?.mark.queryToken === true);
       if (entry?.mark.uncounted || isSocket)
         return enter(request, entry ?? match(request, path), credential, ip, headers);
@@ -234,7 +242,7 @@ export function openGate(deps: GateDeps) {
 
   function preflight(path: string, headers: Headers, isCors: boolean): Response {
     const found = deps.table().find("OPTIONS", path);
-    if (found === null) throw notFound("address");
+    if (found === null) throw unknownAddress(path);
     if (isCors) {
       headers["access-control-allow-methods"] = CORS_METHODS;
       headers["access-control-allow-headers"] = CORS_HEADERS;
@@ -244,15 +252,4 @@ export function openGate(deps: GateDeps) {
     }
     return new Response(null, { status: 204 });
   }
-}
-
-/** Brings an address to the form that the routes know; throws 404 for another version of the API. */
-export function canonicalUrl(url: string): string {
-  const { start, end } = pathBounds(url);
-  const path = url.slice(start, end);
-  const canonical = canonicalPath(path);
-  if (canonical === null) {
-    throw new AppError("NOT_FOUND", "There is no such version of the API.", { supported_versions: SUPPORTED_VERSIONS });
-  }
-  return canonical === path ? url : url.slice(0, start) + canonical + url.slice(end);
 }

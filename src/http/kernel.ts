@@ -4,10 +4,10 @@ import { Elysia, ValidationError, type AnyElysia } from "elysia";
 import { TransformDecodeCheckError, TransformDecodeError } from "@sinclair/typebox/value";
 import type { Authenticator } from "../core/authentication.ts";
 import type { Context } from "../core/context.ts";
-import { AppError, isAppError, notFound } from "../core/errors.ts";
+import { AppError, badRequest, isAppError, notFound } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
-import { pathBounds } from "./address.ts";
-import { canonicalUrl, openGate, type GateSettings } from "./gate.ts";
+import { absoluteUrl, canonicalUrl, pathBounds } from "./address.ts";
+import { openGate, type GateSettings } from "./gate.ts";
 import { readForm, readJson } from "./body.ts";
 import { failureResponse } from "./failures.ts";
 import type { Limits } from "./limits.ts";
@@ -31,6 +31,14 @@ const SECURITY_HEADERS = {
   "x-content-type-options": "nosniff",
   "referrer-policy": "no-referrer",
 };
+
+/** Refuses a request before it has an address; RFC 9112, 3.2. */
+function malformedHost(): Response {
+  const response = failureResponse(badRequest("The Host header is malformed.", "invalid_host"));
+  for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.headers.set(name, value);
+  response.headers.set("x-request-id", Bun.randomUUIDv7());
+  return response;
+}
 
 /** Where an answer of ours departs from its schema; paths only, for the log. */
 function schemaFaults(error: ValidationError): string[] {
@@ -155,18 +163,16 @@ export function openKernel(deps: KernelDeps) {
     const handler = next as unknown as Handler;
     if (last?.next === handler) return last.entry;
     const entry: Handler = (request) => {
-      const { url } = request;
-      let canonical: string;
-      try {
-        canonical = canonicalUrl(url);
-      } catch (error) {
-        if (!isAppError(error)) throw error;
-        const response = failureResponse(error);
-        response.headers.set("x-request-id", Bun.randomUUIDv7());
-        return response;
-      }
-      if (canonical === url) return handler(request);
-      const copy = new Request(canonical, request);
+      const url = absoluteUrl(request);
+      if (url === null) return malformedHost();
+      const canonical = canonicalUrl(url);
+      const isHead = request.method === "HEAD";
+      if (canonical === request.url && !isHead) return handler(request);
+      // HEAD is GET whose body the HTTP server leaves out; Elysia's own HEAD reads streams to their end to measure them.
+      const { headers, signal } = request;
+      const copy = isHead
+        ? new Request(canonical, { method: "GET", headers, signal })
+        : new Request(canonical, request);
       const address = remoteAddress(request);
       if (address !== null) addresses.set(copy, address);
       return handler(copy);

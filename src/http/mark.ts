@@ -20,6 +20,8 @@ export interface Mark {
   whileRestricted?: true;
   /** The credential may stand in `?token=`: for clients that cannot set headers (EventSource). */
   queryToken?: true;
+  /** Becomes a WebSocket: the credential may stand in the address or the subprotocol, the area has its own limits. */
+  socket?: true;
   /** Not counted against the hourly limits (pages, documents, probes). */
   uncounted?: true;
   /** What a request body may be. JSON unless said; `raw` routes read the stream themselves. */

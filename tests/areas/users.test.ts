@@ -455,7 +455,10 @@ describe("the first administrator", () => {
     const key = await call<{ api_key: string }>("POST", "/api/v1/user/api-keys", {
       token: tokens.access_token,
       body: { name: "dump", scopes: ["chat:read"] },
+      // Its answer is kept for a repetition.
+      headers: { "idempotency-key": "dump" },
     });
+    expect(key.status).toBe(201);
     const tables = await server.engines.database.query<{ name: string }>(
       "SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public'",
     );

@@ -83,7 +83,10 @@ export async function startTestServer(
     });
     const text = await response.text();
     const isJson = response.headers.get("content-type")?.startsWith("application/json") ?? false;
-    const json = isJson ? (JSON.parse(text) as { data?: unknown; error?: Answer<unknown>["error"] }) : { data: text };
+    const json =
+      isJson && text !== ""
+        ? (JSON.parse(text) as { data?: unknown; error?: Answer<unknown>["error"] })
+        : { data: text };
     return {
       status: response.status,
       headers: response.headers,

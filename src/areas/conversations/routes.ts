@@ -285,11 +285,12 @@ export function conversationRoutes(deps: ConversationRoutesDeps) {
     if (body.initial_message !== undefined && body.initial_message !== "") {
       const { row } = started;
       await untilGreeted(started);
-      await messages.say(
+      const { posted } = await messages.say(
         row.userId === null ? { ...ctx, caller: { ...ctx.caller, kind: "chat", conversationId: row.id } } : ctx,
         { conversationId: row.id, botId: row.botId, as: "user", isKnown: false },
         inputOf({ content: body.initial_message, ...(body.client_id ? { client_id: body.client_id } : {}) }, request),
       );
+      await posted;
     }
     set.status = 201;
     return ok(await startedAnswer(started));
@@ -823,10 +824,7 @@ export function conversationRoutes(deps: ConversationRoutesDeps) {
     )
     .get(
       "/api/v1/sessions/current",
-      async ({ ctx, query }) => {
-        const id = await currentId(ctx, query.bot_id ?? null);
-        return ok(presentConversation(await conversations.get(ctx, id)));
-      },
+      async ({ ctx, query, set }) => get({ ctx, params: { id: await currentId(ctx, query.bot_id ?? null) }, set }),
       {
         query: t.Object({ bot_id: t.Optional(t.String({ maxLength: 100 })) }),
         response: { 200: enveloped(schema.Conversation) },
@@ -977,6 +975,7 @@ export function conversationRoutes(deps: ConversationRoutesDeps) {
     detail: mark({
       access: "public",
       chat: true,
+      socket: true,
       summary: "The chat socket",
       tag: TAG,
       description:

@@ -6,6 +6,7 @@ import { and, eq, isNull, lt } from "drizzle-orm";
 import type { DatabaseEngine } from "../../engines/database/index.ts";
 import type { Clock } from "../clock.ts";
 import { conflict } from "../errors.ts";
+import type { Seal } from "../seal.ts";
 import { idempotencyKeys } from "./model.ts";
 
 export interface IdempotencyClaim {
@@ -33,7 +34,7 @@ const KEPT_MS = 24 * 3_600_000;
 const RUNNING_MS = 5 * 60_000;
 
 /** Makes the register of keys. */
-export function openIdempotency(deps: { database: DatabaseEngine; clock: Clock }): Idempotency {
+export function openIdempotency(deps: { database: DatabaseEngine; clock: Clock; seal: Seal }): Idempotency {
   const { db } = deps.database;
   const at = (claim: IdempotencyClaim) =>
     and(
@@ -58,14 +59,14 @@ export function openIdempotency(deps: { database: DatabaseEngine; clock: Clock }
       if (row.bodyDigest !== claim.bodyDigest) {
         throw conflict("idempotency_mismatch", "This key was used with another body.");
       }
-      if (row.status !== null) return { status: row.status, answer: row.answer ?? "" };
+      if (row.status !== null) return { status: row.status, answer: deps.seal.open(row.answer ?? "") };
       const isRunning = now.getTime() - row.createdAt.getTime() < RUNNING_MS;
       throw isRunning
         ? conflict("request_running", "A request with this key is under way.")
         : conflict("outcome_unknown", "The server stopped while it did this; look whether it was done.");
     },
     finish: async (claim, status, answer) => {
-      await db.update(idempotencyKeys).set({ status, answer }).where(at(claim));
+      await db.update(idempotencyKeys).set({ status, answer: deps.seal.seal(answer) }).where(at(claim));
     },
     release: async (claim) => {
       await db.delete(idempotencyKeys).where(and(at(claim), isNull(idempotencyKeys.status)));

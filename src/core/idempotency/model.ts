@@ -13,6 +13,7 @@ export const idempotencyKeys = pgTable(
     bodyDigest: text().notNull(),
     /** Null while the first request is under way, or when it died before its answer was stored. */
     status: integer(),
+    /** Sealed: an answer may hold a secret that is shown once. */
     answer: text(),
     createdAt: timestamp({ withTimezone: true, mode: "date" }).notNull(),
   },
