@@ -1,12 +1,15 @@
 // Taking documents in: collections, uploads, versions, rights, jobs, and what a crash leaves behind.
 
-import { afterAll, describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pdfEncrypted, pdfLaughs, pdfOf, pdfWithoutText } from "../support/pdf.ts";
 import { serverCommand, startProcess } from "../support/processes.ts";
 import { startTestServer } from "../support/server.ts";
+
+// Indexing is bound by the processor, which other tests use, too.
+setDefaultTimeout(60_000);
 
 interface Collection {
   id: string;
@@ -619,7 +622,7 @@ describe("jobs", () => {
     const path = `/api/v1/kb/collections/${one.id}/documents`;
     // Long texts, so that the job is still at work when it is cancelled.
     const long = (at: number) =>
-      Array.from({ length: 6_000 }, (_, line) => `Line ${line} of text ${at} tells of herring.`).join("\n");
+      Array.from({ length: 3_000 }, (_, line) => `Line ${line} of text ${at} tells of herring.`).join("\n");
     const files = Object.fromEntries(Array.from({ length: 12 }, (_, at) => [`${at}.txt`, long(at)]));
     const answer = await server.call<TakenIn>("POST", path, { token: manager.token, body: form(files) });
     const jobId = answer.data.job_id ?? "";

@@ -1,12 +1,15 @@
 // What taking documents in asks of the outside: addresses that are fetched, and embedding servers that fail, lie or
 // are replaced by another model.
 
-import { afterAll, describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startEmbeddingServer } from "../support/embedding-server.ts";
 import { startTestServer, type TestServer } from "../support/server.ts";
+
+// Indexing is bound by the processor, which other tests use, too.
+setDefaultTimeout(60_000);
 
 interface Document {
   id: string;
