@@ -749,6 +749,45 @@ describe("answers without a model", () => {
     }
   });
 
+  test("questions are taken from headings, one of each document in turn, and only those that are answered", async () => {
+    const { knowledge } = area.answers;
+    const config = openConfig([], { serverDefaults: {}, environment: () => undefined });
+    const scope = { botId: area.botId, collections: ["asked"], config } as const;
+    const id = await bench.collection(area.botId, "asked");
+    const under = (heading: string, text: string) => ({ headingPath: ["Zoo", heading], text });
+    await bench.put(id, {
+      title: "Bears",
+      passages: [
+        under("What do the bears eat?", "The bears eat salmon and berries."),
+        under("Where do the bears sleep?", "The bears sleep in the northern cave."),
+        under("What is the meaning of purple?", "Nobody has written this part."),
+      ],
+    });
+    await bench.put(id, {
+      title: "Apes",
+      passages: [
+        under("When are the apes fed?", "The apes are fed at noon."),
+        "Do apes swim? Apes do not swim at all.",
+      ],
+    });
+    await bench.put(id, {
+      title: "Board",
+      passages: [under("Which keeper will be dismissed?", "The keeper who will be dismissed is Bruno.")],
+      level: "role_based",
+      roles: ["board"],
+    });
+    expect(await knowledge.questions(ANONYMOUS, scope, "en", 9)).toEqual([
+      "When are the apes fed?",
+      "What do the bears eat?",
+      "Do apes swim?",
+      "Where do the bears sleep?",
+    ]);
+    expect(await knowledge.questions(ANONYMOUS, scope, "en", 2)).toHaveLength(2);
+    expect(await knowledge.questions(person(["user", "board"]), scope, "en", 3)).toContain(
+      "Which keeper will be dismissed?",
+    );
+  });
+
   test("the fingerprint changes with content and with rights, and only then", async () => {
     const { knowledge } = area.answers;
     const config = openConfig([], { serverDefaults: {}, environment: () => undefined });

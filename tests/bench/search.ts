@@ -12,10 +12,11 @@ import { anonymousCaller, type Context } from "../../src/core/context.ts";
 import { silentLog } from "../../src/core/log.ts";
 import { uuidv7 } from "../../src/lib/ids/index.ts";
 import { openPassageBench, type PassageBench } from "../support/passages.ts";
+import { percentile, report } from "./measure.ts";
 
 const PASSAGES = Number(process.argv[2] ?? 20_000);
 const COLLECTIONS = PASSAGES / 20;
-const PASSAGES_PER_DOCUMENT = 10;
+const PASSAGES_PER_DOCUMENT = 20;
 const ROUNDS = 9;
 const SEARCHES_PER_ROUND = 40;
 
@@ -59,9 +60,6 @@ function word(): string {
 const passage = () => Array.from({ length: 40 + Math.floor(random() * 220) }, word).join(" ");
 const question = () => Array.from({ length: 3 + Math.floor(random() * 5) }, word).join(" ");
 
-const percentile = (values: number[], share: number) =>
-  values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))] ?? 0;
-
 async function fill(bench: PassageBench, botId: string, collections: number): Promise<string[]> {
   const ids: string[] = [];
   for (let index = 0; index < collections; index++) {
@@ -97,9 +95,7 @@ const one = await fill(bench, uuidv7(), 1);
 const filledMs = performance.now() - begun;
 lag.disable();
 const many = await fill(bench, uuidv7(), COLLECTIONS);
-console.log(
-  `taken in: ${Math.round((PASSAGES / filledMs) * 1000)} passages/s; event loop lag while doing so: p50 ${(lag.percentile(50) / 1e6).toFixed(1)} ms, p99 ${(lag.percentile(99) / 1e6).toFixed(1)} ms`,
-);
+const lagMs = lag.percentile(99) / 1e6;
 
 const config = openConfig([{ source: "override", key: "rag-cache-enabled", value: "false" }], {
   serverDefaults: {},
@@ -161,15 +157,6 @@ for (let round = 0; round < ROUNDS; round++) {
     }
   }
 }
-console.log(
-  `\n${PASSAGES} passages, ${COLLECTIONS} collections, ${ROUNDS - 1} rounds of ${SEARCHES_PER_ROUND} searches each, in turns`,
-);
-for (const [name, values] of times) {
-  console.log(
-    `${name.padEnd(34)} p50 ${percentile(values, 0.5).toFixed(2)} ms   p95 ${percentile(values, 0.95).toFixed(2)} ms`,
-  );
-}
-
 const nearest = await exactNearest(bench, one[0] ?? "");
 let found = 0;
 const QUESTIONS = 50;
@@ -187,13 +174,32 @@ for (let turn = 0; turn < QUESTIONS; turn++) {
   const ids = new Set(dense.map(({ chunkId }) => chunkId));
   found += exact.filter(({ id }) => ids.has(id)).length;
 }
-console.log(`\nrecall@10 against an exact scan: ${(found / (QUESTIONS * 10)).toFixed(4)}`);
+const recall = found / (QUESTIONS * 10);
 const figures = await bench.vectors.figures(one);
-console.log(
-  `index of the one collection: ${((figures[0]?.bytes ?? 0) / 1e6).toFixed(1)} MB; process: ${Math.round(process.memoryUsage().rss / 1e6)} MB`,
-);
 const another = bench.another();
 const loading = performance.now();
 await another.start();
-console.log(`loading all ${2 * PASSAGES} passages at start: ${Math.round(performance.now() - loading)} ms`);
+const loadedMs = performance.now() - loading;
 await bench.close();
+
+const BOUND_MS = 25;
+report(
+  `Search over ${PASSAGES} passages, twice: in one collection and in ${COLLECTIONS}; ${ROUNDS - 1} rounds of ${SEARCHES_PER_ROUND}, in turns`,
+  [
+    ...[...times].map(([what, values]) => {
+      const p95 = percentile(values, 0.95);
+      const measured = `p50 ${percentile(values, 0.5).toFixed(1)} ms, p95 ${p95.toFixed(1)} ms`;
+      return { what, measured, bound: `p95 ≤ ${BOUND_MS} ms`, holds: p95 <= BOUND_MS };
+    }),
+    { what: "recall@10 against an exact scan", measured: recall.toFixed(4), bound: "≥ 0.99", holds: recall >= 0.99 },
+    {
+      what: "event loop lag while taking in, p99",
+      measured: `${lagMs.toFixed(1)} ms at ${Math.round((PASSAGES / filledMs) * 1000)} passages/s`,
+      bound: "≤ 20 ms",
+      holds: lagMs <= 20,
+    },
+  ],
+);
+console.log(
+  `  index of the one collection ${((figures[0]?.bytes ?? 0) / 1e6).toFixed(1)} MB; loading all ${2 * PASSAGES} passages at start ${Math.round(loadedMs)} ms`,
+);

@@ -79,6 +79,10 @@ export function passageSource(database: DatabaseEngine): PassageSource {
         })
         .from(kbChunks)
         .innerJoin(wanted, sql`wanted.id = ${kbChunks.documentId} and wanted.version = ${kbChunks.version}`)
+        .innerJoin(
+          kbDocuments,
+          and(eq(kbDocuments.id, kbChunks.documentId), eq(kbDocuments.visibleVersion, kbChunks.version)),
+        )
         .leftJoin(kbVectors, and(eq(kbVectors.chunkId, kbChunks.id), eq(kbVectors.model, model ?? "")))
         .where(
           after
@@ -91,10 +95,14 @@ export function passageSource(database: DatabaseEngine): PassageSource {
 
     versions: async (documentIds) => {
       const rows = await db
-        .select({ id: kbDocuments.id, version: kbDocuments.visibleVersion })
+        .select({
+          id: kbDocuments.id,
+          version: kbDocuments.visibleVersion,
+          chunksCount: kbDocuments.chunksCount,
+        })
         .from(kbDocuments)
         .where(inArray(kbDocuments.id, [...documentIds]));
-      return new Map(rows.map(({ id, version }) => [id, version]));
+      return new Map(rows.map(({ id, ...state }) => [id, state]));
     },
   };
 }

@@ -51,15 +51,15 @@ export function embeddedIndex(options: EmbeddedOptions): VectorIndex {
     return known;
   }
 
-  /** Reads what changed in one collection; joins a load that has not begun reading yet. */
-  async function load(id: string): Promise<void> {
+  /** Reads what changed in one collection, or waits for the load that is under way. */
+  async function load(id: string, known: CollectionState | null = null): Promise<void> {
     const entry = heldOf(id);
     if (entry.loading) {
       await entry.loading;
       return;
     }
     const work = async () => {
-      const state = await loader.load(id, entry.state);
+      const state = await loader.load(id, entry.state, known);
       if (state) entry.state = state;
       else if (held.get(id) === entry) held.delete(id);
     };
@@ -100,7 +100,7 @@ export function embeddedIndex(options: EmbeddedOptions): VectorIndex {
         const present = new Set(states.map(({ id }) => id));
         await inTurns(
           ids.filter((id) => !present.has(id) && held.has(id)),
-          load,
+          (id) => load(id),
         );
         await ensureAll(states);
       } catch (error) {
@@ -112,8 +112,8 @@ export function embeddedIndex(options: EmbeddedOptions): VectorIndex {
   async function start(): Promise<void> {
     const collections = await source.collections(null);
     await inTurns(collections, async (collection) => {
-      if (isClosed) return;
-      await ensure(collection).catch((error: unknown) => {
+      if (isClosed || (held.get(collection.id)?.state?.seq ?? -1) >= collection.seq) return;
+      await load(collection.id, collection).catch((error: unknown) => {
         if (!isClosed) log.error("a collection could not be loaded into the index", { id: collection.id, error });
       });
     });

@@ -160,13 +160,18 @@ export interface PassageSource {
   documents(collectionId: string, seq: number, after: string | null, limit: number): Promise<DocumentState[]>;
   /** Ids of documents that left the collection after `seq`. Null: not known back to there, everything must be read anew. */
   removals(collectionId: string, seq: number): Promise<string[] | null>;
-  /** Passages of these versions in order of document id and ordinal, after that place, with vectors of `model`. */
+  /**
+   * Passages of these versions in order of document id and ordinal, after that place, with vectors of `model`; none of
+   * a version that is not the visible one any more.
+   */
   passages(
     documents: readonly { id: string; version: number }[],
     model: string | null,
     after: { documentId: string; ordinal: number } | null,
     limit: number,
   ): Promise<StoredPassage[]>;
-  /** Present visible versions of these documents. */
-  versions(documentIds: readonly string[]): Promise<ReadonlyMap<string, number | null>>;
+  /** Present visible versions of these documents and how many passages they have. */
+  versions(
+    documentIds: readonly string[],
+  ): Promise<ReadonlyMap<string, { version: number | null; chunksCount: number }>>;
 }

@@ -60,11 +60,15 @@ export class Loader {
   }
 
   /**
-   * Brings the collection from what is held (null: nothing) to its present state and returns that;
-   * null: there is no such collection any more.
+   * Brings the collection from what is held (null: nothing) to its present state, or at least to `known`, and returns
+   * that; null: there is no such collection any more.
    */
-  async load(collectionId: string, held: CollectionState | null): Promise<CollectionState | null> {
-    const [collection] = await this.#source.collections([collectionId]);
+  async load(
+    collectionId: string,
+    held: CollectionState | null,
+    known: CollectionState | null = null,
+  ): Promise<CollectionState | null> {
+    const collection = known ?? (await this.#source.collections([collectionId]))[0];
     if (!collection) {
       await this.#worker.ask({ type: "drop", collectionIds: [collectionId] });
       return null;
@@ -100,12 +104,7 @@ export class Loader {
   /** Loads passages of the documents whose version is not held, and says in `commit` what becomes of each document. */
   async #stage(load: number, documents: readonly DocumentState[], commit: LoadCommit): Promise<void> {
     const visible = documents.filter(isVisible);
-    const answer = await this.#worker.ask({
-      type: "held",
-      collectionId: commit.collection.id,
-      documents: commit.isWhole ? [] : visible.map(({ id, version }) => ({ id, version })),
-    });
-    const held = new Set("held" in answer ? answer.held : []);
+    const held = commit.isWhole ? new Set<string>() : await this.#held(commit.collection.id, visible);
     const states: (DocumentState & { hasPassages: boolean })[] = visible
       .filter(({ id }) => held.has(id))
       .map((document) => ({ ...document, hasPassages: false }));
@@ -113,31 +112,47 @@ export class Loader {
 
     let wanted = visible.filter(({ id }) => !held.has(id));
     for (let attempt = 1; wanted.length > 0; attempt++) {
-      for (const group of groups(wanted)) await this.#passages(load, group, commit.collection.model);
-      const present = await this.#source.versions(wanted.map(({ id }) => id));
-      const replaced: Versioned[] = [];
-      for (const document of wanted) {
-        const version = present.get(document.id) ?? null;
-        if (version === document.version) states.push({ ...document, hasPassages: true });
-        else if (version === null) removed.push(document.id);
-        else replaced.push({ ...document, version });
+      const doubtful: Versioned[] = [];
+      for (const group of groups(wanted)) {
+        const counts = await this.#passages(load, group, commit.collection.model);
+        for (const document of group) {
+          if (counts.get(document.id) === document.chunksCount) states.push({ ...document, hasPassages: true });
+          else doubtful.push(document);
+        }
       }
-      if (replaced.length > 0 && attempt === ATTEMPTS_MAX)
-        throw new Error("documents change faster than they are read");
-      wanted = replaced;
+      // Replaced while it was read, unless its version still stands and only the count was wrong.
+      wanted = [];
+      const present = doubtful.length === 0 ? null : await this.#source.versions(doubtful.map(({ id }) => id));
+      for (const document of doubtful) {
+        const state = present?.get(document.id);
+        if (!state || state.version === null) removed.push(document.id);
+        else if (state.version === document.version) states.push({ ...document, hasPassages: true });
+        else wanted.push({ ...document, version: state.version, chunksCount: state.chunksCount });
+      }
+      if (wanted.length > 0 && attempt === ATTEMPTS_MAX) throw new Error("documents change faster than they are read");
     }
     Object.assign(commit, { removed, documents: states });
   }
 
-  async #passages(load: number, documents: readonly Versioned[], model: string | null): Promise<void> {
+  async #held(collectionId: string, documents: readonly Versioned[]): Promise<Set<string>> {
+    if (documents.length === 0) return new Set();
+    const wanted = documents.map(({ id, version }) => ({ id, version }));
+    const answer = await this.#worker.ask({ type: "held", collectionId, documents: wanted });
+    return new Set("held" in answer ? answer.held : []);
+  }
+
+  /** Hands over the passages of the documents; how many there were of each. */
+  async #passages(load: number, documents: readonly Versioned[], model: string | null): Promise<Map<string, number>> {
+    const counts = new Map<string, number>();
+    const wanted = documents.map(({ id, version }) => ({ id, version }));
     let after: { documentId: string; ordinal: number } | null = null;
     for (let isFirst = true; ; isFirst = false) {
-      const wanted = documents.map(({ id, version }) => ({ id, version }));
       const rows = await this.#source.passages(wanted, this.#withVectors ? model : null, after, PASSAGES_PER_PAGE);
+      for (const { documentId } of rows) counts.set(documentId, (counts.get(documentId) ?? 0) + 1);
       const page = pageOf(isFirst ? documents : [], rows);
       await this.#worker.ask({ type: "page", load, page }, [page.vectors.buffer as ArrayBuffer]);
       const last = rows.at(-1);
-      if (!last || rows.length < PASSAGES_PER_PAGE) return;
+      if (!last || rows.length < PASSAGES_PER_PAGE) return counts;
       after = { documentId: last.documentId, ordinal: last.ordinal };
     }
   }

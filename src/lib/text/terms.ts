@@ -80,20 +80,24 @@ export interface QueryWord {
 }
 
 /**
- * The words of a question without repetitions, each with its folded form and its stems in `languages`.
- * A word is a stop word if it is one in the question's own language, as its words show it, or failing that in the first of `languages`.
+ * The words of a question without repetitions, each with its folded form and its stems: in the question's own language,
+ * as its stop words show it; in all of `languages` when they do not, or when it is none of them. A word is a stop word
+ * if it is one in the question's own language, or failing that in the first of `languages`.
  */
 export function queryWords(query: string, languages: readonly Language[], useStems = true): QueryWord[] {
   const found = words(query);
   const plain = found.filter((word) => !word.isWhole).map((word) => fold(word.text));
-  const own = languageOfWords(plain) ?? languages[0] ?? null;
+  const shown = languageOfWords(plain);
+  const own = shown ?? languages[0] ?? null;
+  // Stems of a language that the question is not written in would only be mistaken for other words.
+  const stemmedIn = shown === null ? languages : languages.includes(shown) ? [shown] : [shown, ...languages];
   const byText = new Map<string, QueryWord>();
   for (const word of found) {
     const text = fold(word.text);
     if (text === "" || byText.has(text)) continue;
     const variants = new Set<string>([text]);
     if (useStems && !word.isWhole) {
-      for (const language of own ? [own, ...languages] : languages) {
+      for (const language of stemmedIn) {
         for (const term of termsOf(word, language)) variants.add(term);
       }
     }
