@@ -718,6 +718,23 @@ describe("answers without a model", () => {
     expect(text.slice(quote?.start, quote?.end)).toBe("The pump weighs 12 kg. The hose is 20 metres long.");
   });
 
+  test.each([
+    ["Do apes swim? They never do, for their bodies are too heavy.", "Do apes swim?"],
+    ["Do apes swim? Apes do not swim at all.", "Apes do not swim at all."],
+    ["How do apes live? Do apes swim?\n\nNo ape was ever seen to swim.", "No ape was ever seen to swim."],
+  ])("a question in the text is never the answer to itself: %p", (text, part) => {
+    const passages = [{ title: "t", text, language: "en", score: 1 }];
+    const quote = quoting("Do apes swim?", passages, () => "en").choose(null);
+    const quoted = text.slice(quote?.start, quote?.end);
+    expect(quoted).toContain(part);
+    expect(quoted).not.toEndWith("?");
+  });
+
+  test("nothing but questions is no answer", () => {
+    const passages = [{ title: "t", text: "Do apes swim? Where do apes swim?", language: "en", score: 1 }];
+    expect(quoting("Do apes swim?", passages, () => "en").choose(null)).toBeNull();
+  });
+
   test("bots get passages, quotes and questions of the same code", async () => {
     const { knowledge } = area.answers;
     const config = openConfig([], { serverDefaults: {}, environment: () => undefined });
@@ -749,7 +766,7 @@ describe("answers without a model", () => {
     }
   });
 
-  test("questions are taken from headings, one of each document in turn, and only those that are answered", async () => {
+  test("questions come from headings and texts, one of each document in turn, then titles; only those that are answered", async () => {
     const { knowledge } = area.answers;
     const config = openConfig([], { serverDefaults: {}, environment: () => undefined });
     const scope = { botId: area.botId, collections: ["asked"], config } as const;
@@ -781,6 +798,8 @@ describe("answers without a model", () => {
       "What do the bears eat?",
       "Do apes swim?",
       "Where do the bears sleep?",
+      "Apes",
+      "Bears",
     ]);
     expect(await knowledge.questions(ANONYMOUS, scope, "en", 2)).toHaveLength(2);
     expect(await knowledge.questions(person(["user", "board"]), scope, "en", 3)).toContain(

@@ -1,7 +1,7 @@
 // Answers out of knowledge: what the bots ask for (passages, quotes, fingerprints, questions), and the answer route's
 // own way through the same code.
 
-import { and, eq, inArray, isNotNull, like, sql } from "drizzle-orm";
+import { and, eq, inArray, isNotNull, like, or, sql } from "drizzle-orm";
 import type { Context } from "../../core/context.ts";
 import type { Log } from "../../core/log.ts";
 import type { DatabaseEngine } from "../../engines/database/index.ts";
@@ -219,7 +219,7 @@ export function answerService(deps: {
 
   // --- questions that the knowledge answers ---
 
-  /** Questions that stand in the texts, then headings and titles; each is tried, and kept if it finds a sure quote. */
+  /** Questions that stand in headings and texts, then titles; each is tried, and kept if it finds a sure quote. */
   async function questionsOf(ctx: Context, scope: KnowledgeScope, language: string, limit: number): Promise<string[]> {
     const searched = await scopeOf(ctx, scope);
     if (searched.collections.length === 0 || limit <= 0) return [];
@@ -249,30 +249,38 @@ export function answerService(deps: {
       admittedDocuments(reader, "access"),
       sql`(${kbDocuments.language} is null or ${kbDocuments.language} = ${language})`,
     );
+    const titled = await database.db
+      .select({ id: kbDocuments.id, title: kbDocuments.title, language: kbDocuments.language })
+      .from(kbDocuments)
+      .where(isInScope)
+      .orderBy(kbDocuments.title, kbDocuments.id)
+      .limit(QUESTION_DOCUMENTS_MAX);
+    if (titled.length === 0) return [];
+    const ids = titled.map(({ id }) => id);
+    const heading = sql<string | null>`${kbChunks.headingPath}[cardinality(${kbChunks.headingPath})]`;
     const asking = await database.db
-      .select({ text: kbChunks.text, language: kbDocuments.language })
+      .select({ documentId: kbChunks.documentId, text: kbChunks.text, heading })
       .from(kbChunks)
       .innerJoin(
         kbDocuments,
         and(eq(kbDocuments.id, kbChunks.documentId), eq(kbDocuments.visibleVersion, kbChunks.version)),
       )
-      .where(and(isInScope, like(kbChunks.text, "%?%")))
-      .orderBy(kbDocuments.title, kbChunks.ordinal)
+      .where(and(inArray(kbChunks.documentId, ids), or(like(kbChunks.text, "%?%"), like(heading, "%?"))))
+      // The first of every document, then the second: whoever asks is shown what there is, not one document.
+      .orderBy(
+        sql`row_number() over (partition by ${kbChunks.documentId} order by ${kbChunks.ordinal})`,
+        kbDocuments.title,
+        kbDocuments.id,
+      )
       .limit(50);
-    const questions = asking.flatMap(({ text, language: written }) =>
-      splitSentences(text, written)
-        .map(({ start, end }) => text.slice(start, end))
-        .filter(
-          (sentence) => sentence.endsWith("?") && sentence.length <= QUESTION_LENGTH_MAX && !sentence.includes("\n"),
-        ),
-    );
-    const titled = await database.db
-      .select({ title: kbDocuments.title })
-      .from(kbDocuments)
-      .where(isInScope)
-      .orderBy(kbDocuments.title)
-      .limit(QUESTION_DOCUMENTS_MAX);
-    return [...questions.slice(0, 30), ...titled.map(({ title }) => title).slice(0, 20)];
+    const written = new Map(titled.map(({ id, language: own }) => [id, own]));
+    const questions = asking.flatMap(({ documentId, text, heading: above }) => [
+      ...(above ? [above] : []),
+      ...splitSentences(text, written.get(documentId) ?? null).map(({ start, end }) => text.slice(start, end)),
+    ]);
+    const isQuestion = (text: string) =>
+      text.endsWith("?") && text.length <= QUESTION_LENGTH_MAX && !text.includes("\n");
+    return [...questions.filter(isQuestion).slice(0, 30), ...titled.map(({ title }) => title).slice(0, 20)];
   }
 
   // --- the answer route ---

@@ -29,6 +29,8 @@ interface Sentence extends Span {
   /** Cosine with the question. */
   cosine: number;
   hasNumber: boolean;
+  /** It asks: what answers stands behind it. */
+  asks: boolean;
 }
 
 /** A word of a question that a quote should have. */
@@ -40,6 +42,7 @@ export interface QuestionWord {
   absentWeight: number;
 }
 
+const ASKING = /[?？؟]["'”’»)\]]*$/;
 const WINDOW_MAX = 3;
 /** A further sentence must bring this much of the question's weight. */
 const GAIN_MIN = 0.12;
@@ -182,7 +185,14 @@ export function quoting(
     const language = languageOf(passage);
     return splitSentences(passage.text, passage.language ?? null).map((span) => {
       const text = passage.text.slice(span.start, span.end);
-      return { ...span, passage: index, has: presence(text, language, asked), cosine: 0, hasNumber: /\d/.test(text) };
+      return {
+        ...span,
+        passage: index,
+        has: presence(text, language, asked),
+        cosine: 0,
+        hasNumber: /\d/.test(text),
+        asks: ASKING.test(text),
+      };
     });
   });
   const all = byPassage.flat();
@@ -224,6 +234,8 @@ export function quoting(
         for (let count = 1; count <= WINDOW_MAX && first + count <= sentences.length; count++) {
           const [begin, end] = [sentences[first]?.start ?? 0, sentences[first + count - 1]?.end ?? 0];
           if (count > 1 && end - begin > QUOTE_LENGTH_MAX) break;
+          // A question is no answer, not even to itself.
+          if (sentences[first + count - 1]?.asks) continue;
           const { ownCoverage, fullCoverage, cosine, hasNumber } = judge(passage, sentences, first, count);
           if (count > 1 && ownCoverage < before + GAIN_MIN) break;
           before = ownCoverage;
