@@ -57,7 +57,8 @@ export async function openEngines(
       database.kind === "postgres"
         ? {
             notify: (channel: string, payload: string) => database.notify(channel, payload),
-            listen: (channel: string, handler: (payload: string) => void) => database.listen(channel, handler),
+            listen: (channel: string, handler: (payload: string) => void, restored?: () => void) =>
+              database.listen(channel, handler, restored),
           }
         : undefined;
     const cache = await openCache({ url: config.valkeyUrl, clock, log, ...(bridge ? { bridge } : {}) });

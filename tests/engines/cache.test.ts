@@ -21,7 +21,7 @@ import { cacheContract } from "./cache.contract.ts";
 /** LISTEN/NOTIFY as PostgreSQL does it: every listener hears everything, the sender too; 7,900 bytes; through a pool. */
 function notifications() {
   const listeners = new Map<string, Set<(payload: string) => void>>();
-  const state = { sent: 0, failure: null as Error | null };
+  const state = { sent: 0, failure: null as Error | null, restored: [] as (() => void)[] };
   const bridge: Bridge = {
     notify: async (channel, payload) => {
       // Connections of a pool are not equally fast: without care the second would overtake the first.
@@ -32,10 +32,11 @@ function notifications() {
       state.sent += 1;
       for (const handler of listeners.get(channel) ?? []) handler(payload);
     },
-    listen: async (channel, handler) => {
+    listen: async (channel, handler, restored) => {
       if (state.failure !== null) throw state.failure;
       const handlers = listeners.get(channel) ?? new Set();
       listeners.set(channel, handlers.add(handler));
+      if (restored) state.restored.push(restored);
       return async () => {
         handlers.delete(handler);
       };
@@ -126,6 +127,21 @@ describe("cache joined by the database", () => {
     await cache.publish("c", "once");
     await waitFor(() => seen.length > 0);
     expect(seen).toEqual(["once"]);
+    await cache.close();
+  });
+
+  test("notifications that were not heard for a while are told as a state that is over", async () => {
+    const { bridge, state } = notifications();
+    const cache = memoryCache({ clock: systemClock, log: silentLog, bridge });
+    const statuses: boolean[] = [];
+    const end = cache.onStatus((isUp) => statuses.push(isUp));
+    await cache.subscribe("c", () => undefined);
+    for (const restored of state.restored) restored();
+    expect(statuses).toEqual([false, true]);
+    expect(cache.isUp()).toBe(true);
+    end();
+    for (const restored of state.restored) restored();
+    expect(statuses).toHaveLength(2);
     await cache.close();
   });
 
@@ -358,6 +374,49 @@ describe.skipIf(redisMissing() !== null)("cache in Valkey", () => {
       await waitFor(() => cache.isUp(), 10_000);
     }, 20_000);
   });
+
+  test("while it is away short messages go through the database, also from one instance that alone is cut off", async () => {
+    const server = await startRedis();
+    const { bridge } = notifications();
+    const cut = await startRedis();
+    const options = { clock: systemClock, log: silentLog, bridge };
+    const [first, second] = [
+      await openCache({ url: server.url, ...options }),
+      await openCache({ url: server.url, ...options }),
+    ];
+    const alone = await openCache({ url: cut.url, ...options });
+    const seen: string[] = [];
+    for (const [name, cache] of Object.entries({ first, second, alone })) {
+      await cache.subscribe("c", (message) => seen.push(`${name} ${message}`));
+    }
+    const heard = async (message: string, names: string[]) => {
+      await waitFor(() => seen.length >= names.length);
+      expect(seen.splice(0).toSorted()).toEqual(names.map((name) => `${name} ${message}`).toSorted());
+    };
+    await first.publish("c", "by the server");
+    await heard("by the server", ["first", "second"]);
+    await cut.kill9();
+    await waitFor(() => !alone.isUp());
+    await alone.publish("c", "cut off");
+    await heard("cut off", ["first", "second", "alone"]);
+    await server.kill9();
+    await waitFor(() => !first.isUp() && !second.isUp());
+    for (let at = 0; at < 20; at += 1) await first.publish("c", String(at));
+    await waitFor(() => seen.length === 60);
+    for (const name of ["first", "second", "alone"]) {
+      const own = seen.filter((line) => line.startsWith(name)).map((line) => Number(line.split(" ")[1]));
+      expect(own).toEqual(Array.from({ length: 20 }, (_, at) => at));
+    }
+    expect(isAppError(await refusal(first.publish("c", "x".repeat(8_000))))).toBe(true);
+    seen.length = 0;
+    await server.start();
+    await waitFor(() => first.isUp() && second.isUp(), 10_000);
+    await second.publish("c", "again");
+    await heard("again", ["first", "second"]);
+    for (const cache of [first, second, alone]) await cache.close();
+    await server.close();
+    await cut.close();
+  }, 20_000);
 
   test("a server that is away at the start is no failure: down first, up when it comes", async () => {
     const server = await startRedis();

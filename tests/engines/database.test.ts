@@ -290,7 +290,14 @@ describe.skipIf(!server)("PostgreSQL", () => {
   test("listeners hear again after their connection was lost", async () => {
     const engine = await open("relisten");
     const heard: string[] = [];
-    await engine.listen("c", (payload) => heard.push(payload));
+    let restored = 0;
+    await engine.listen(
+      "c",
+      (payload) => heard.push(payload),
+      () => {
+        restored += 1;
+      },
+    );
     await server.admin(
       "postgres",
       "select pg_terminate_backend(pid) from pg_stat_activity where datname = 'relisten' and query ilike 'listen%'",
@@ -300,6 +307,7 @@ describe.skipIf(!server)("PostgreSQL", () => {
       await Bun.sleep(20);
     }
     expect(heard[0]).toBe("again");
+    expect(restored).toBe(1);
     await engine.close();
   });
 });

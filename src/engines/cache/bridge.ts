@@ -1,5 +1,6 @@
-// Carries messages of the memory engine between instances over PostgreSQL's LISTEN/NOTIFY: one channel for all,
-// one notification on its way at a time (order), what waits meanwhile travels together in the next (throughput).
+// Carries messages between instances over PostgreSQL's LISTEN/NOTIFY, for the memory engine and while Valkey is away:
+// one channel for all, one notification on its way at a time (order), what waits meanwhile travels together in the
+// next (throughput).
 
 import { unavailable } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
@@ -7,7 +8,8 @@ import { uuidv7 } from "../../lib/ids/index.ts";
 
 export interface Bridge {
   notify(channel: string, payload: string): Promise<void>;
-  listen(channel: string, handler: (payload: string) => void): Promise<() => Promise<void>>;
+  /** `restored`: notifications were not heard for a while, and are again. */
+  listen(channel: string, handler: (payload: string) => void, restored?: () => void): Promise<() => Promise<void>>;
 }
 
 const CHANNEL = "botserver_cache";
@@ -53,8 +55,16 @@ function textsOf(frames: string): string[] | null {
   return texts;
 }
 
-/** Sends over `bridge` and hands what other instances sent to `deliver`; own messages come back and are dropped. */
-export function openCarrier(bridge: Bridge, log: Log, deliver: (channel: string, message: string) => void): Carrier {
+/**
+ * Sends over `bridge` and hands what other instances sent to `deliver`; own messages come back and are dropped.
+ * `restored` is told when messages may have been lost and are heard again.
+ */
+export function openCarrier(
+  bridge: Bridge,
+  log: Log,
+  deliver: (channel: string, message: string) => void,
+  restored: () => void,
+): Carrier {
   const sender = uuidv7();
   const waiting: Waiting[] = [];
   let isSending = false;
@@ -111,7 +121,7 @@ export function openCarrier(bridge: Bridge, log: Log, deliver: (channel: string,
       });
     },
     listen: async () => {
-      listening ??= bridge.listen(CHANNEL, receive);
+      listening ??= bridge.listen(CHANNEL, receive, restored);
       try {
         await listening;
       } catch (error) {

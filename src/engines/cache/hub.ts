@@ -1,4 +1,5 @@
-// The subscribers of this process by channel. A handler that throws neither stops the others nor the sender.
+// The subscribers of this process by channel, and those of the engine's status. A handler that throws neither stops the
+// others nor the sender.
 
 import type { Log } from "../../core/log.ts";
 
@@ -42,5 +43,38 @@ export function openHub(log: Log): Hub {
       }
     },
     clear: () => channels.clear(),
+  };
+}
+
+export type StatusHandler = (isUp: boolean) => void;
+
+export interface Status {
+  /** Returns how to take the handler off again. */
+  add(handler: StatusHandler): () => void;
+  tell(isUp: boolean): void;
+  clear(): void;
+}
+
+/** An empty registry of those who are told of the engine's status. */
+export function openStatus(log: Log): Status {
+  const handlers = new Set<{ handler: StatusHandler }>();
+  return {
+    add: (handler) => {
+      const subscription = { handler };
+      handlers.add(subscription);
+      return () => {
+        handlers.delete(subscription);
+      };
+    },
+    tell: (isUp) => {
+      for (const { handler } of Array.from(handlers)) {
+        try {
+          handler(isUp);
+        } catch (error) {
+          log.error("a handler of the cache's status failed", { error });
+        }
+      }
+    },
+    clear: () => handlers.clear(),
   };
 }

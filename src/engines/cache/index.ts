@@ -22,7 +22,7 @@ export interface Lock {
 /**
  * Values, windows and locks have namespaces of their own: the same key may be used in each.
  * While the outside server is away every promise but those of `hit` and `peek` fails within 1 s by `unavailable("cache")`,
- * if not said otherwise.
+ * if not said otherwise. On PostgreSQL messages of up to some 7 KiB are then published through its notifications.
  */
 export interface Cache {
   readonly kind: "memory" | "valkey";
@@ -56,7 +56,10 @@ export interface Cache {
   subscribe(channel: string, handler: (message: string) => void): Promise<() => Promise<void>>;
   /** False while the outside server is away; the memory engine is always up. */
   isUp(): boolean;
-  /** Told of each change of `isUp`; true means that subscriptions are alive again. */
+  /**
+   * Told of each change of `isUp`; true means that subscriptions are alive again. Where the database carries messages,
+   * also false and true at once after its notifications were not heard for a while.
+   */
   onStatus(handler: (isUp: boolean) => void): () => void;
   ping(): Promise<{ version: string; latencyMs: number }>;
   close(): Promise<void>;

@@ -5,7 +5,7 @@ import type { Clock } from "../../core/clock.ts";
 import type { Log } from "../../core/log.ts";
 import { BRIDGED_MESSAGE_BYTES_MAX, openCarrier, type Bridge } from "./bridge.ts";
 import { ExpiringMap, sweepEachSecond, type Expiring } from "./expiring.ts";
-import { openHub } from "./hub.ts";
+import { openHub, openStatus } from "./hub.ts";
 import type { Cache, Lock } from "./index.ts";
 import { countWindows } from "./windows.ts";
 
@@ -61,8 +61,16 @@ export function memoryCache({ clock, log, bridge, bounds = MEMORY_BOUNDS }: Memo
   const locks = new ExpiringMap<Hold>({ entriesMax: Number.POSITIVE_INFINITY, weightMax: Number.POSITIVE_INFINITY });
   const stopSweep = sweepEachSecond([values, windows.map, locks], () => clock.now());
   const hub = openHub(log);
+  const status = openStatus(log);
+  const restored = () => {
+    log.warn("messages of other instances were not heard for a while");
+    status.tell(false);
+    status.tell(true);
+  };
   const carrier =
-    bridge === undefined ? null : openCarrier(bridge, log, (channel, message) => hub.deliver(channel, message));
+    bridge === undefined
+      ? null
+      : openCarrier(bridge, log, (channel, message) => hub.deliver(channel, message), restored);
   const messageBytesMax = carrier === null ? MESSAGE_BYTES_MAX : BRIDGED_MESSAGE_BYTES_MAX;
   let lastToken = 0;
 
@@ -137,11 +145,12 @@ export function memoryCache({ clock, log, bridge, bounds = MEMORY_BOUNDS }: Memo
       return async () => remove();
     },
     isUp: () => true,
-    onStatus: () => () => undefined,
+    onStatus: status.add,
     ping: async () => ({ version: "in the process", latencyMs: 0 }),
     close: async () => {
       stopSweep();
       hub.clear();
+      status.clear();
       values.clear();
       windows.map.clear();
       locks.clear();

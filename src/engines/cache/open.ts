@@ -11,7 +11,7 @@ export interface CacheOptions {
   url: string | null;
   clock: Clock;
   log: Log;
-  /** LISTEN/NOTIFY of the database when several instances share one; not used with Valkey. */
+  /** LISTEN/NOTIFY of the database when several instances share one; with Valkey only while that is away. */
   bridge?: Bridge | undefined;
 }
 
@@ -20,5 +20,5 @@ export async function openCache({ url, clock, log, bridge }: CacheOptions): Prom
   if (url === null) return memoryCache({ clock, log, bridge });
   // Loaded only when configured.
   const { valkeyCache } = await import("./valkey.ts");
-  return valkeyCache({ url, clock, log });
+  return valkeyCache({ url, clock, log, bridge });
 }

@@ -1,5 +1,6 @@
 // The cache in Valkey or Redis (≥ 7): one connection for commands, one for subscriptions. While the server is away
-// commands fail fast, windows are counted in this process, and both connections come back by themselves.
+// commands fail fast, windows are counted in this process, short messages go through the database where there is one
+// for all, and both connections come back by themselves.
 
 import { createHash } from "node:crypto";
 import { isIP } from "node:net";
@@ -8,8 +9,9 @@ import type { Clock } from "../../core/clock.ts";
 import { unavailable } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
 import { randomToken } from "../../lib/ids/index.ts";
+import { BRIDGED_MESSAGE_BYTES_MAX, openCarrier, type Bridge } from "./bridge.ts";
 import { sweepEachSecond } from "./expiring.ts";
-import { openHub } from "./hub.ts";
+import { openHub, openStatus } from "./hub.ts";
 import type { Cache, Lock } from "./index.ts";
 import { checkMessage, MEMORY_BOUNDS, MESSAGE_BYTES_MAX } from "./memory.ts";
 import { countWindows } from "./windows.ts";
@@ -74,6 +76,8 @@ export interface ValkeyCacheOptions {
   url: string;
   clock: Clock;
   log: Log;
+  /** Carries short messages while the server is away. */
+  bridge?: Bridge | undefined;
 }
 
 interface Address {
@@ -121,14 +125,23 @@ function connectionOptions(url: URL, connectionName: string) {
  * Connects, waits at most 2 s for the first answer and comes back in any case: a server that is away at the start is
  * a state like any later one.
  */
-export async function valkeyCache({ url, clock, log }: ValkeyCacheOptions): Promise<Cache> {
+export async function valkeyCache({ url, clock, log, bridge }: ValkeyCacheOptions): Promise<Cache> {
   const { host, port, db } = addressOf(new URL(url));
   const where = `${host}:${port}`;
   const channelPrefix = `${PREFIX}channel:${db}:`;
   const commands = new Redis(connectionOptions(new URL(url), "botserver-commands"));
   const subscriber = new Redis(connectionOptions(new URL(url), "botserver-subscriber"));
   const hub = openHub(log);
-  const statusHandlers = new Set<(isUp: boolean) => void>();
+  const status = openStatus(log);
+  const carrier =
+    bridge === undefined
+      ? null
+      : openCarrier(
+          bridge,
+          log,
+          (channel, message) => hub.deliver(channel, message),
+          () => undefined,
+        );
   const own = countWindows(clock, MEMORY_BOUNDS.windowsMax, () =>
     log.warn("too many windows are counted in this process; those that end soonest make room"),
   );
@@ -149,13 +162,7 @@ export async function valkeyCache({ url, clock, log }: ValkeyCacheOptions): Prom
     if (next === "up") log.info("the cache server is connected", { server: where });
     else log.warn("the cache server is away", { server: where, error: lastError });
     firstAnswer.resolve();
-    for (const handler of statusHandlers) {
-      try {
-        handler(next === "up");
-      } catch (error) {
-        log.error("a handler of the cache's status failed", { error });
-      }
-    }
+    status.tell(next === "up");
   };
 
   const away = () => {
@@ -198,8 +205,15 @@ export async function valkeyCache({ url, clock, log }: ValkeyCacheOptions): Prom
       .catch((error: unknown) => log.debug("no connection to the cache server yet", { server: where, error }));
   };
 
+  /** Others may be cut off from the server while this instance is not, so the bridge is heard at all times. */
+  const hearBridge = () => {
+    carrier?.listen().catch((error: unknown) => log.debug("the database's notifications are not heard yet", { error }));
+  };
+  hearBridge();
+
   // Finds connections that died silently, and those that the driver gave up.
   const heartbeat = setInterval(() => {
+    hearBridge();
     for (const connection of [commands, subscriber]) {
       if (connection.status === "end") connect(connection);
       if (connection.status !== "ready") continue;
@@ -300,7 +314,22 @@ export async function valkeyCache({ url, clock, log }: ValkeyCacheOptions): Prom
     },
     publish: async (channel, message) => {
       checkMessage(message, MESSAGE_BYTES_MAX);
-      await asked(commands.publish(channelPrefix + channel, message));
+      const isBridged = carrier !== null && Buffer.byteLength(message) <= BRIDGED_MESSAGE_BYTES_MAX;
+      if (!isBridged) {
+        await asked(commands.publish(channelPrefix + channel, message));
+        return;
+      }
+      if (state === "up") {
+        try {
+          await commands.publish(channelPrefix + channel, message);
+          return;
+        } catch (error) {
+          log.debug("a message goes through the database", { channel, error });
+        }
+      }
+      const sent = carrier.send(channel, message);
+      queueMicrotask(() => hub.deliver(channel, message));
+      await sent;
     },
     subscribe: async (channel, handler) => {
       const remove = hub.add(channel, handler);
@@ -331,12 +360,7 @@ export async function valkeyCache({ url, clock, log }: ValkeyCacheOptions): Prom
       };
     },
     isUp: () => state === "up",
-    onStatus: (handler) => {
-      statusHandlers.add(handler);
-      return () => {
-        statusHandlers.delete(handler);
-      };
-    },
+    onStatus: status.add,
     ping: async () => {
       const begin = performance.now();
       await asked(commands.ping());
@@ -349,7 +373,8 @@ export async function valkeyCache({ url, clock, log }: ValkeyCacheOptions): Prom
       clearInterval(heartbeat);
       stopSweep();
       hub.clear();
-      statusHandlers.clear();
+      status.clear();
+      await carrier?.close().catch((error: unknown) => log.debug("the bridge did not close", { error }));
       subscriber.disconnect();
       if (commands.status === "ready") {
         await commands.quit().catch((error: unknown) => log.debug("the cache server did not say goodbye", { error }));

@@ -31,8 +31,8 @@ export interface Driver extends Connection {
   readonly kind: "pglite" | "postgres";
   /** BEGIN, `work`, then COMMIT, or ROLLBACK when it throws. Runs in the caller's asynchronous context. */
   begin<T>(work: (own: Transaction) => Promise<T>): Promise<T>;
-  /** `handler` is called for every notification of the channel, own ones included. */
-  listen(channel: string, handler: (payload: string) => void): Promise<() => Promise<void>>;
+  /** `handler` is called for every notification of the channel, own ones included; `restored` as in the engine. */
+  listen(channel: string, handler: (payload: string) => void, restored?: () => void): Promise<() => Promise<void>>;
   syncCount(): Promise<number | null>;
   close(): Promise<void>;
 }

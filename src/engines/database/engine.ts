@@ -127,7 +127,7 @@ export function openEngine(driver: Driver, log: Log): DatabaseEngine {
       await connection.run("select pg_notify($1, $2)", [channel, payload]);
     },
 
-    listen: (channel, handler) => driver.listen(channel, handler),
+    listen: (channel, handler, restored) => driver.listen(channel, handler, restored),
 
     ping: async (): Promise<DatabaseHealth> => {
       const start = performance.now();

@@ -37,7 +37,11 @@ export interface DatabaseEngine {
   syncCount(): Promise<number | null>;
   /** Sends `payload` (≤ 7,900 bytes) to listeners of `channel` on every instance, after commit when in a transaction. */
   notify(channel: string, payload: string): Promise<void>;
-  listen(channel: string, handler: (payload: string) => void): Promise<() => Promise<void>>;
+  /**
+   * Hears notifications until the returned function is called; a lost connection comes back by itself, and `restored`
+   * is told: what was sent meanwhile is lost.
+   */
+  listen(channel: string, handler: (payload: string) => void, restored?: () => void): Promise<() => Promise<void>>;
   /** Throws `unavailable("database")` when it does not answer within 2 s. */
   ping(): Promise<DatabaseHealth>;
   close(): Promise<void>;

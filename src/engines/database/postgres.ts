@@ -8,6 +8,8 @@ import { DatabaseFault } from "./faults.ts";
 import { knownTypes, parseValue, serializeValue } from "./values.ts";
 
 const CONNECT_TIMEOUT_SECONDS = 5;
+/** Longest pause between attempts to connect: a server that is back is used again within this. */
+const RETRY_MAX_SECONDS = 1;
 /** How long `close` waits for statements under way. */
 const CLOSE_TIMEOUT_SECONDS = 1;
 /** A transaction whose owner has gone silent holds its locks no longer than this. */
@@ -25,6 +27,7 @@ export function openPostgres(url: string, pool: number, log: Log): Driver {
     ...(database ? { database } : {}),
     max: pool,
     connect_timeout: CONNECT_TIMEOUT_SECONDS,
+    backoff: (attempt) => Math.min(3 ** attempt / 100, RETRY_MAX_SECONDS) * (0.5 + Math.random() / 2),
     connection: {
       application_name: "botserver",
       TimeZone: "UTC",
@@ -121,9 +124,13 @@ export function openPostgres(url: string, pool: number, log: Log): Driver {
         ended = true;
       }
     },
-    listen: async (channel, handler) => {
+    listen: async (channel, handler, restored) => {
+      let isFirst = true;
       try {
-        const listening = await client.listen(channel, handler);
+        const listening = await client.listen(channel, handler, () => {
+          if (!isFirst) restored?.();
+          isFirst = false;
+        });
         return () => listening.unlisten();
       } catch (error) {
         throw translate(error, `listen ${channel}`);
