@@ -177,6 +177,21 @@ CREATE TABLE "jobs" (
 	"ended_at" timestamp with time zone
 );
 --> statement-breakpoint
+CREATE TABLE "blob_parts" (
+	"blob_id" uuid NOT NULL,
+	"part" integer NOT NULL,
+	"bytes" "bytea" NOT NULL,
+	CONSTRAINT "blob_parts_blob_id_part_pk" PRIMARY KEY("blob_id","part")
+);
+--> statement-breakpoint
+CREATE TABLE "blobs" (
+	"id" uuid PRIMARY KEY NOT NULL,
+	"size_bytes" bigint,
+	"sha256" text,
+	"created_at" timestamp with time zone NOT NULL,
+	"completed_at" timestamp with time zone
+);
+--> statement-breakpoint
 CREATE TABLE "bot_memory" (
 	"id" uuid PRIMARY KEY NOT NULL,
 	"bot_id" uuid,
@@ -682,6 +697,7 @@ ALTER TABLE "role_parents" ADD CONSTRAINT "role_parents_role_id_roles_id_fk" FOR
 ALTER TABLE "role_parents" ADD CONSTRAINT "role_parents_parent_id_roles_id_fk" FOREIGN KEY ("parent_id") REFERENCES "public"."roles"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "role_permissions" ADD CONSTRAINT "role_permissions_role_id_roles_id_fk" FOREIGN KEY ("role_id") REFERENCES "public"."roles"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "user_roles" ADD CONSTRAINT "user_roles_role_id_roles_id_fk" FOREIGN KEY ("role_id") REFERENCES "public"."roles"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
+ALTER TABLE "blob_parts" ADD CONSTRAINT "blob_parts_blob_id_blobs_id_fk" FOREIGN KEY ("blob_id") REFERENCES "public"."blobs"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "bot_memory" ADD CONSTRAINT "bot_memory_bot_id_bots_id_fk" FOREIGN KEY ("bot_id") REFERENCES "public"."bots"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "bot_settings" ADD CONSTRAINT "bot_settings_bot_id_bots_id_fk" FOREIGN KEY ("bot_id") REFERENCES "public"."bots"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "conversation_contexts" ADD CONSTRAINT "conversation_contexts_conversation_id_conversations_id_fk" FOREIGN KEY ("conversation_id") REFERENCES "public"."conversations"("id") ON DELETE cascade ON UPDATE no action;--> statement-breakpoint
@@ -722,6 +738,7 @@ CREATE UNIQUE INDEX "jobs_dedupe" ON "jobs" USING btree ("kind","dedupe_key") WH
 CREATE INDEX "jobs_owner" ON "jobs" USING btree ("owner_id","seq");--> statement-breakpoint
 CREATE INDEX "jobs_kind" ON "jobs" USING btree ("kind","seq");--> statement-breakpoint
 CREATE INDEX "jobs_ended" ON "jobs" USING btree ("ended_at") WHERE ended_at is not null;--> statement-breakpoint
+CREATE INDEX "blobs_completed" ON "blobs" USING btree ("completed_at","id");--> statement-breakpoint
 CREATE INDEX "bot_memory_user" ON "bot_memory" USING btree ("user_id","key");--> statement-breakpoint
 CREATE INDEX "bot_memory_expiry" ON "bot_memory" USING btree ("expires_at") WHERE expires_at is not null;--> statement-breakpoint
 CREATE UNIQUE INDEX "bots_name" ON "bots" USING btree ("name") WHERE deleted_at is null;--> statement-breakpoint

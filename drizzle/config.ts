@@ -4,7 +4,7 @@ import type { Config } from "drizzle-kit";
 
 export default {
   dialect: "postgresql",
-  schema: ["./src/core/*/model.ts", "./src/engines/jobs/model.ts", "./src/areas/*/model.ts"],
+  schema: ["./src/core/*/model.ts", "./src/engines/*/model.ts", "./src/areas/*/model.ts"],
   out: "./drizzle",
   casing: "snake_case",
   breakpoints: true,

@@ -173,7 +173,12 @@ const OPTIONS = {
   ),
   QDRANT_URL: optional(httpUrl, "Qdrant, for what outgrows memory", "credentials"),
   QDRANT_API_KEY: optional(text(), "its key", "secret"),
-  S3_ENDPOINT: optional(httpUrl, "any S3; blobs lie in one bucket of it", "credentials", "files in DATA_DIR/objects"),
+  S3_ENDPOINT: optional(
+    httpUrl,
+    "any S3; blobs lie in one bucket of it",
+    "credentials",
+    "files in DATA_DIR/objects; rows where DATABASE_URL is set",
+  ),
   S3_REGION: withDefault(text(), "us-east-1", "its region"),
   S3_BUCKET: optional(text(), "bucket, which must exist"),
   S3_ACCESS_KEY_ID: optional(text(), "key id", "secret"),

@@ -88,7 +88,9 @@ function checks(config: Config): Check[] {
     { name: "disk", uses: dataDir, probe: async () => disk(dataDir) },
     { name: "database", uses: databaseUrl ? hostOf(databaseUrl) : "PGlite", probe: () => database(config) },
     at("cache", valkeyUrl, "in the process", cache),
-    { name: "objects", uses: s3Endpoint ? hostOf(s3Endpoint) : "files", probe: () => objects(config) },
+    databaseUrl && !s3Endpoint
+      ? { name: "objects", uses: "in the database", probe: null }
+      : { name: "objects", uses: s3Endpoint ? hostOf(s3Endpoint) : "files", probe: () => objects(config) },
     vectors === "off"
       ? { name: "vectors", uses: "switched off", probe: null }
       : at("vectors", vectors === "qdrant" ? qdrantUrl : null, "embedded", (url) => qdrant(url, config.qdrantApiKey)),

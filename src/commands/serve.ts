@@ -66,6 +66,7 @@ export async function openEngines(
     const objects = await openObjects({
       dir: join(config.dataDir, "objects"),
       s3Endpoint: config.s3Endpoint,
+      shared: database.kind === "postgres" ? database : null,
       clock,
       log,
       sweep: !beside,

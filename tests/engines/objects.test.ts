@@ -1,14 +1,17 @@
-// The object store in files: the contract, and what a killed process and a failing disk leave behind.
+// The object store in files and in PostgreSQL: the contract, and what a killed process and a failing disk leave behind.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { movableClock, systemClock } from "../../src/core/clock.ts";
 import { silentLog } from "../../src/core/log.ts";
+import type { DatabaseEngine } from "../../src/engines/database/index.ts";
+import { openDatabase } from "../../src/engines/database/open.ts";
 import { openObjects } from "../../src/engines/objects/open.ts";
+import { startPostgres } from "../support/postgres.ts";
 import { spawnProcess, temporaryFolder, waitFor } from "../support/processes.ts";
 import { refusal } from "../support/refusals.ts";
-import { objectsContract, streamOf } from "./objects.contract.ts";
+import { byteAt, objectsContract, streamOf } from "./objects.contract.ts";
 
 const opened = (dir: string, clock = systemClock) => openObjects({ dir, s3Endpoint: null, clock, log: silentLog });
 
@@ -28,6 +31,100 @@ objectsContract("files", async () => {
   };
   return { store, elapse: (ms) => clock.advance(ms), close };
 });
+
+const postgres = await startPostgres();
+afterAll(() => postgres?.stop());
+if (postgres !== null) {
+  const open = async (name: string, clock = movableClock()) => {
+    const url = await postgres.database(name);
+    const database = await openDatabase({ url, dataDir: "", pool: 4, sync: true, log: silentLog });
+    await database.migrate();
+    const store = await openObjects({ dir: "", s3Endpoint: null, shared: database, clock, log: silentLog });
+    return { database, store, clock };
+  };
+  const counts = async (database: DatabaseEngine) => {
+    const [row] = await database.query(
+      "select (select count(*)::int from blobs) as blobs, (select count(*)::int from blob_parts) as parts",
+    );
+    return row;
+  };
+
+  objectsContract("PostgreSQL", async () => {
+    const { database, store, clock } = await open("objects");
+    const close = async () => {
+      const left = await database.query("select id from blobs where completed_at is null");
+      expect(left).toHaveLength(0);
+      await database.close();
+    };
+    return { store, elapse: (ms) => clock.advance(ms), close };
+  });
+
+  describe("objects in PostgreSQL", () => {
+    test("what one instance has written another one reads, ranges over many parts too, and deletes with all parts", async () => {
+      const one = await open("objects-two");
+      const two = await open("objects-two");
+      const { id, sha256 } = await one.store.put(streamOf(9_000_001, 10_007));
+      const read = new Bun.CryptoHasher("sha256");
+      for await (const piece of await two.store.get(id)) read.update(piece);
+      expect(read.digest("hex")).toBe(sha256);
+      const range = await new Response(await two.store.get(id, { start: 262_143, end: 8_000_000 })).bytes();
+      expect(range.length).toBe(7_737_858);
+      expect([range[0], range[1], range.at(-1)]).toEqual([byteAt(262_143), byteAt(262_144), byteAt(8_000_000)]);
+      await two.store.delete(id);
+      expect(await one.store.stat(id)).toBeNull();
+      expect(await counts(one.database)).toEqual({ blobs: 0, parts: 0 });
+      await one.database.close();
+      await two.database.close();
+    });
+
+    test("a large blob that is deleted under its reader ends in a failure, never in silence", async () => {
+      const { database, store } = await open("objects-deleted");
+      const { id } = await store.put(streamOf(6_000_000));
+      const reader = (await store.get(id)).getReader();
+      await reader.read();
+      await store.delete(id);
+      const rest = async () => {
+        while (!(await reader.read()).done);
+      };
+      expect(await refusal(rest())).toMatchObject({ code: "NOT_FOUND" });
+      await database.close();
+    });
+
+    test("what a process that died left unfinished is never seen, and gone after a day", async () => {
+      const { database, store, clock } = await open("objects-killed");
+      const endless = new ReadableStream<Uint8Array>({
+        pull: (controller) => {
+          if (started.isOver) return new Promise<void>(() => undefined);
+          controller.enqueue(new Uint8Array(300_000));
+          return undefined;
+        },
+      });
+      const started = { isOver: false };
+      void store.put(endless);
+      await waitFor(async () => Number((await counts(database))?.["parts"]) > 2);
+      started.isOver = true;
+      expect(await Array.fromAsync(store.list(-3_600_000))).toEqual([]);
+      const other = await open("objects-killed", clock);
+      clock.advance(86_400_001);
+      await other.store.put(new Uint8Array(1));
+      await waitFor(async () => Bun.deepEquals(await counts(database), { blobs: 1, parts: 1 }));
+      await database.close();
+      await other.database.close();
+    });
+
+    test("a database that is away is storage that is not available", async () => {
+      const { database, store } = await open("objects-away");
+      await database.close();
+      const id = Bun.randomUUIDv7();
+      for (const failing of [store.put(new Uint8Array(1)), store.get(id), store.stat(id), store.delete(id)]) {
+        expect(await refusal(failing)).toMatchObject({
+          code: "SERVICE_UNAVAILABLE",
+          details: { service: "storage" },
+        });
+      }
+    });
+  });
+}
 
 describe("objects in files", () => {
   let folder: Awaited<ReturnType<typeof temporaryFolder>>;

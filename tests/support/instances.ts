@@ -121,13 +121,13 @@ export function openCluster(options: {
   return {
     launch: async (env = {}) => {
       const folder = await temporaryFolder("instance");
-      ending.push(folder.remove);
+      ending.push(() => folder.remove());
       const process = await startProcess({
         command: serverCommand.source,
         cwd: folder.path,
         env: { ...shared, DATA_DIR: folder.path, ...env },
       });
-      ending.push(process.kill9);
+      ending.push(() => process.kill9());
       return instanceOf(process, opened);
     },
     signIn: async (at, who = ADMIN) => {
@@ -138,7 +138,7 @@ export function openCluster(options: {
     },
     office: async () => {
       const folder = await temporaryFolder("office");
-      ending.push(folder.remove);
+      ending.push(() => folder.remove());
       const config = loadConfig({ ...shared, DATA_DIR: folder.path }, folder.path);
       const database = await openDatabase({
         url: options.databaseUrl,

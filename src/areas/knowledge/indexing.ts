@@ -231,9 +231,23 @@ export function openIndexing(deps: {
     return 0;
   }
 
-  async function read(job: JobRun<unknown>, row: DocumentRow, bot: KnowledgeBot): Promise<ExtractedDocument> {
+  /** The document's bytes. Where they alone are gone that is a fault, and not a document that was deleted meanwhile. */
+  async function bytesOf(job: JobRun<unknown>, row: DocumentRow): Promise<Uint8Array> {
     if (row.blobId === null) throw new Error("a document has neither bytes nor an address");
-    const bytes = await objects.bytes(row.blobId);
+    try {
+      return await objects.bytes(row.blobId);
+    } catch (error) {
+      const [present] = await database.db
+        .select({ blobId: kbDocuments.blobId })
+        .from(kbDocuments)
+        .where(isMine(job, row));
+      if (isGone(error) && present?.blobId === row.blobId) throw new Error("the bytes are missing", { cause: error });
+      throw error;
+    }
+  }
+
+  async function read(job: JobRun<unknown>, row: DocumentRow, bot: KnowledgeBot): Promise<ExtractedDocument> {
+    const bytes = await bytesOf(job, row);
     const began = performance.now();
     // The Worker takes the memory over, so it must be a buffer of its own.
     const own = bytes.byteLength === bytes.buffer.byteLength && bytes.buffer instanceof ArrayBuffer;

@@ -145,7 +145,7 @@ export function memoryCache({ clock, log, bridge, bounds = MEMORY_BOUNDS }: Memo
       return async () => remove();
     },
     isUp: () => true,
-    onStatus: status.add,
+    onStatus: (handler) => status.add(handler),
     ping: async () => ({ version: "in the process", latencyMs: 0 }),
     close: async () => {
       stopSweep();

@@ -360,7 +360,7 @@ export async function valkeyCache({ url, clock, log, bridge }: ValkeyCacheOption
       };
     },
     isUp: () => state === "up",
-    onStatus: status.add,
+    onStatus: (handler) => status.add(handler),
     ping: async () => {
       const begin = performance.now();
       await asked(commands.ping());

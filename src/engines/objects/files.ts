@@ -7,6 +7,7 @@ import type { Clock } from "../../core/clock.ts";
 import { conflict, notFound, payloadTooLarge, rangeNotSatisfiable, unavailable } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
 import { uuidv7 } from "../../lib/ids/index.ts";
+import { BLOB_ID, knownSize, piecesOf } from "./bodies.ts";
 import type { BlobInfo, BlobSource, ByteRange, ObjectStore, PutOptions } from "./index.ts";
 
 export interface FileObjectsOptions {
@@ -20,8 +21,6 @@ export interface FileObjectsOptions {
 
 /** Hashing that much takes a fraction of a millisecond; a body that lies in memory is cut into such pieces. */
 const PIECE_BYTES = 256 * 1024;
-// Lower case only, so that one id is one file on every file system.
-const BLOB_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
 function hasCode(error: unknown, code: string): boolean {
   return error instanceof Error && "code" in error && error.code === code;
@@ -45,19 +44,6 @@ async function syncFolder(path: string): Promise<void> {
   } finally {
     await folder.close();
   }
-}
-
-async function* piecesOf(body: BlobSource): AsyncGenerator<Uint8Array> {
-  const chunks = body instanceof Uint8Array ? [body] : body instanceof Blob ? body.stream() : body;
-  for await (const chunk of chunks) {
-    for (let at = 0; at < chunk.byteLength; at += PIECE_BYTES) yield chunk.subarray(at, at + PIECE_BYTES);
-  }
-}
-
-/** Bytes of a body whose length is known before it is read. */
-function knownSize(body: BlobSource): number {
-  if (body instanceof Uint8Array) return body.byteLength;
-  return body instanceof Blob ? body.size : 0;
 }
 
 /** Opens the store in `dir`, which no other process writes, and removes what an earlier one left unfinished. */
@@ -117,7 +103,7 @@ export async function fileObjects({ dir, clock, log, sweep = true }: FileObjects
     const file = await disk(open(path, "wx", 0o600));
     let sizeBytes = 0;
     try {
-      for await (const piece of piecesOf(body)) {
+      for await (const piece of piecesOf(body, PIECE_BYTES)) {
         sizeBytes += piece.byteLength;
         if (sizeBytes > maxBytes) throw payloadTooLarge(maxBytes);
         hash.update(piece);

@@ -28,7 +28,7 @@ export type BlobSource = ReadableStream<Uint8Array> | Uint8Array | Blob;
 
 /** When the medium fails (full, unreachable, not writable) every verb throws `unavailable("storage")`. */
 export interface ObjectStore {
-  readonly kind: "files" | "s3";
+  readonly kind: "files" | "database" | "s3";
   /**
    * Streams the bytes to a new blob; it is visible only when complete and synced.
    * A failing source fails it with the source's own error, and nothing stays behind.
@@ -36,7 +36,8 @@ export interface ObjectStore {
   put(body: BlobSource, options?: PutOptions): Promise<BlobInfo>;
   /**
    * The bytes, or `notFound("blob")`. A `range` outside of the blob: `rangeNotSatisfiable`.
-   * Whoever has read the first of them gets them all, though the blob is deleted meanwhile.
+   * Whoever has read the first of them gets them all, though the blob is deleted meanwhile; in the database only up
+   * to 4 MiB, beyond that the stream fails by `notFound("blob")`.
    */
   get(id: string, range?: ByteRange): Promise<ReadableStream<Uint8Array>>;
   /** All of them at once, or `notFound("blob")`; for what is known to be small. */
