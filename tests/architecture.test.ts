@@ -62,6 +62,8 @@ function breach(from: string, to: string): string | null {
     case "main":
     case "commands":
       return null;
+    case "client":
+      return "the client of outside programs knows the app by its type";
     case "app":
       return (there.layer === "engine" && !OPENS.test(there.part)) || there.layer === "config"
         ? "app knows engines by what opens them, and config by its type"
@@ -120,6 +122,7 @@ function packageOf(name: string): string {
 function packageBreach(here: ReturnType<typeof placeOf>, name: string): string | null {
   const isRoute = here.layer === "area" && SPEAKS_HTTP.test(here.part);
   if (name in DRIVERS && here.layer !== "engine") return "drivers belong to engines";
+  if (here.layer === "client") return name === "@elysiajs/eden" ? null : "the client stands on Eden alone";
   if (/^(elysia|@elysiajs\/|elysia-)/.test(name) && !isRoute && here.layer !== "http" && here.layer !== "app")
     return "only http, routes, schemas and sockets know elysia";
   if (name === "drizzle-orm" && (isRoute || ["http", "lib", "app"].includes(here.layer)))
@@ -364,6 +367,7 @@ test("the root holds what the layout lists and nothing else", () => {
 test("tests lie where the thing tested lies", () => {
   const folders = new Set([
     "areas",
+    "client",
     "engines",
     "generic",
     "http",

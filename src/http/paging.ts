@@ -2,16 +2,16 @@
 
 import { t, type TSchema } from "elysia";
 import { oneOf } from "./schema.ts";
-import type { TArray, TOptional, TProperties } from "@sinclair/typebox";
+import type { TArray, TInteger, TObject, TOptional, TProperties, TUnsafe } from "@sinclair/typebox";
 import { invalid, type FieldFault } from "../core/errors.ts";
 
-export interface ListRules<Sort extends string, Filters extends TProperties> {
+export interface ListRules<Sort extends string, Filters extends TProperties, Page extends boolean> {
   /** Fields that `sort` may name, the default first; a leading `-` on the default means descending. */
   sort?: readonly [`-${Sort}` | Sort, ...Sort[]];
   /** Plain query parameters that narrow the list; `filter[name]=` means the same. */
   filters: Filters;
   /** The area's table says `page` too. */
-  page?: boolean;
+  page?: Page;
   defaultLimit?: number;
   maxLimit?: number;
 }
@@ -33,8 +33,22 @@ export function listOf<Name extends string, Row extends TSchema>(name: Name, row
   return t.Object({ ...({ [name]: t.Array(row) } as Record<Name, TArray<Row>>), ...pageFields });
 }
 
+/** What a list's query may hold, as far as types go: `filter[name]` is for those who write addresses by hand. */
+type ListProperties<Sort extends string, Filters extends TProperties, Page extends boolean> = {
+  limit: TOptional<TInteger>;
+  offset: TOptional<TInteger>;
+  order: TOptional<TUnsafe<"asc" | "desc">>;
+} & { [Key in keyof Filters]: TOptional<Filters[Key]> } & (Page extends true
+    ? { page: TOptional<TInteger> }
+    : Record<never, never>) &
+  ([Sort] extends [never] ? Record<never, never> : { sort: TOptional<TUnsafe<Sort>> });
+
 /** The query schema of a list and the reader that judges names which the schema cannot (`filter[x]`, unknown ones). */
-export function listQuery<const Sort extends string, Filters extends TProperties>(rules: ListRules<Sort, Filters>) {
+export function listQuery<
+  const Sort extends string = never,
+  Filters extends TProperties = TProperties,
+  const Page extends boolean = false,
+>(rules: ListRules<Sort, Filters, Page>) {
   const maxLimit = rules.maxLimit ?? 100;
   const sortable = (rules.sort ?? []).map((name) => name.replace(/^-/, "")) as Sort[];
   const filterAliases: Record<string, TSchema> = {};
@@ -82,5 +96,5 @@ export function listQuery<const Sort extends string, Filters extends TProperties
     const paging: ListQuery<Sort> = { limit, offset, page: Math.floor(offset / limit) + 1, sort, order };
     return { ...paging, filters: filters as { [Key in keyof Filters]?: Filters[Key]["static"] } };
   };
-  return { schema, read };
+  return { schema: schema as unknown as TObject<ListProperties<Sort, Filters, Page>>, read };
 }
