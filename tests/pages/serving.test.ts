@@ -169,6 +169,20 @@ describe("pure parts", () => {
     ]);
   });
 
+  test("short pieces are marked where they belong to the quote, blanks behind it never", () => {
+    const marked = (passage: string, answer: string) => {
+      const parts = markQuoted(passage, answer);
+      expect(parts.map((part) => part.text).join("")).toBe(passage);
+      return parts.filter((part) => part.marked).map((part) => part.text);
+    };
+    const passage = "Dr. Silva eats there. The lunch costs 3.50 euros. It is open at noon.\n\nOk. Yes.";
+    expect(marked(passage, "> The lunch costs 3.50 euros.\n>\n> — Canteen [1]")).toEqual([
+      "The lunch costs 3.50 euros.",
+    ]);
+    expect(marked(passage, "> Dr. Silva eats there.")).toEqual(["Dr. Silva eats there."]);
+    expect(marked(passage, "Ok. It is open at noon. Yes?")).toEqual(["It is open at noon."]);
+  });
+
   test("a passage that is told in other words is marked as a whole", () => {
     expect(markQuoted("One. Two.", "Something else")).toEqual([{ text: "One. Two.", marked: true }]);
     expect(markQuoted("no full stop", "no full stop")).toEqual([{ text: "no full stop", marked: true }]);

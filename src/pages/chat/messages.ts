@@ -28,6 +28,8 @@ interface Hooks {
 /** A reference to sources in an answer, as the server leaves them: `[2]`, `[1, 3]`. */
 const REFERENCE = /\[\d{1,3}(?:\s?[,;]\s?\d{1,3})*\]/;
 const REFERENCES = /(\[\d{1,3}(?:\s?[,;]\s?\d{1,3})*\])/;
+/** Pages, slides and lines are shown whole; headings give way to the title. */
+const SHORT_PLACE = 14;
 /** Waiting rows stand below every stored one. */
 const BELOW = 1e15;
 
@@ -226,11 +228,20 @@ export function messageView(chat: Conversation, list: HTMLOListElement, live: HT
         citation.n,
       );
     for (const node of found) {
-      const parts = node.data.split(REFERENCES).flatMap((part): (string | HTMLElement)[] => {
-        if (part === "" || !REFERENCE.test(part)) return part === "" ? [] : [part];
-        const named = (part.match(/\d+/g) ?? []).flatMap((n) => known.get(Number(n)) ?? []);
-        return named.length === 0 ? [part] : named.map(button);
-      });
+      const parts: (string | HTMLElement)[] = [];
+      for (const part of node.data.split(REFERENCES)) {
+        const numbers = REFERENCE.test(part) ? (part.match(/\d+/g) ?? []) : [];
+        const named = numbers.flatMap((n) => known.get(Number(n)) ?? []);
+        if (named.length === 0) {
+          if (part !== "") parts.push(part);
+          continue;
+        }
+        // A number never begins a line: it stays with the word before it. Blanks that do not break do not hold a button.
+        const before = parts.at(-1) ?? "";
+        const word = typeof before === "string" ? (/\S{1,24}\s?$/.exec(before)?.[0] ?? "") : "";
+        if (typeof before === "string" && word !== "") parts[parts.length - 1] = before.slice(0, -word.length);
+        parts.push(el("span", { class: "cited" }, word, ...named.map(button)));
+      }
       node.replaceWith(...parts);
     }
   };
@@ -250,7 +261,7 @@ export function messageView(chat: Conversation, list: HTMLOListElement, live: HT
             { type: "button", class: "source", onclick: () => openSource(chat, citation, message.content) },
             el("span", { class: "number" }, citation.n),
             el("span", { class: "title" }, citation.title),
-            place ? el("span", { class: "place" }, place) : null,
+            place ? el("span", { class: place.length > SHORT_PLACE ? "place long" : "place" }, place) : null,
           ),
         );
       }),

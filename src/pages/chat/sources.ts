@@ -92,15 +92,15 @@ function offerDocument(chat: Conversation, citation: Citation, documentId: strin
       const margin = 900;
       const from = Math.max(0, span.start - margin);
       const to = Math.min(text.length, span.end + margin);
-      const marked = el("mark", { tabindex: -1 }, text.slice(span.start, span.end));
+      const marked = el("mark", { tabindex: -1 }, shown(text.slice(span.start, span.end)));
       showAround.replaceWith(
         el(
           "div",
           { class: "document-text", tabindex: 0, role: "region", "aria-label": t("showInDocument") },
           from > 0 ? "… " : "",
-          text.slice(from, span.start),
+          shown(text.slice(from, span.start)),
           marked,
-          text.slice(span.end, to),
+          shown(text.slice(span.end, to)),
           to < text.length ? " …" : "",
         ),
       );
@@ -120,6 +120,11 @@ function offerDocument(chat: Conversation, citation: Citation, documentId: strin
     read().then(undefined, say);
   });
   place.append(el("div", { class: "row" }, showAround, save));
+}
+
+/** A piece of a document's text; its pages end in form feeds, which no browser shows. */
+function shown(text: string): string {
+  return text.replaceAll("\f", "\n\n");
 }
 
 /** Where the passage stands in the document's text: at its offsets if its words are there, else wherever they are found. */

@@ -155,5 +155,7 @@ export function plainText(source: string): string {
   const holder = document.createElement("div");
   renderer(holder).show(source);
   for (const button of holder.querySelectorAll("button")) button.remove();
+  // What stands on lines of its own does not run into the next word.
+  for (const end of holder.querySelectorAll("br, p, li, tr, td, th, pre, h1, h2, h3, h4, h5, h6")) end.after(" ");
   return holder.textContent.replace(/\s+/g, " ").trim();
 }
