@@ -122,7 +122,9 @@ export function openConnection(store: Store, botName: string | null, language: s
     if (frame["handler"] === "human" || frame["handler"] === "bot") state.handler = frame["handler"];
     store.awaited.clear();
     const kept = keptSession(botName, person()?.id ?? null);
-    const wrote = kept?.sessionId === sessionId && kept.wrote;
+    // What was written before there was a conversation is sent into it below.
+    const waits = [...state.outbox.values()].some((row) => row.fault === null);
+    const wrote = waits || (kept?.sessionId === sessionId && kept.wrote);
     keepSession(botName, { sessionId, token, personId: person()?.id ?? null, wrote });
     opened?.();
     link?.settled(asNumber(frame["heartbeat_seconds"]) ?? 30);
