@@ -35,6 +35,11 @@ interface Message {
 const server = await startTestServer();
 const admin = await server.signIn();
 
+const model = await startModelServer();
+afterAll(() => model.stop());
+model.always(modelAnswer("Early [1]."));
+const modelled = await startTestServer({ LLM_URL: model.url, LLM_MODEL: "test-model" });
+
 const PLACES = ["harbour", "station", "museum", "theatre", "library", "market", "garden", "bakery", "chapel", "tower"];
 /** A fact with words of its own for each place. */
 const fact = (place: string, at: number) =>
@@ -179,24 +184,20 @@ test("a long passage is shown around its quote, cut between words", async () => 
 });
 
 test("what a model cites is told with the place of its passage", async () => {
-  const model = await startModelServer();
-  afterAll(() => model.stop());
-  model.always(modelAnswer("Early [1]."));
-  const with_ = await startTestServer({ LLM_URL: model.url, LLM_MODEL: "test-model" });
-  const token = await with_.signIn();
+  const token = await modelled.signIn();
   const body = { collection: "places", bot_id: "default", create: true, wait: 30, access: { level: "all" } };
   const items = [{ title: "Zebras", text: "# Zebras\n\nThe zebra house of Aldenrath opens at 5:55." }];
-  const taken = await with_.call<{ documents: { id: string }[] }>("POST", "/api/v1/kb/ingest", {
+  const taken = await modelled.call<{ documents: { id: string }[] }>("POST", "/api/v1/kb/ingest", {
     token,
     body: { ...body, items },
   });
   expect(taken.error).toBeNull();
-  const said = await with_.call<{ answer: Message }>("POST", "/api/v1/chat", {
+  const said = await modelled.call<{ answer: Message }>("POST", "/api/v1/chat", {
     body: { message: "When does the zebra house of Aldenrath open?" },
   });
   const id = taken.data.documents[0]?.id ?? "";
   const [citation] = said.data.answer.citations;
   expect(citation).toMatchObject({ document_id: id, title: "Zebras", collection: "places" });
-  const text = await with_.call<string>("GET", `/api/v1/kb/documents/${id}/content?format=text`, { token });
+  const text = await modelled.call<string>("GET", `/api/v1/kb/documents/${id}/content?format=text`, { token });
   expect(text.data.slice(citation?.char_start, citation?.char_end)).toBe(citation?.snippet ?? "?");
 });
