@@ -22,6 +22,7 @@ const FAILURES: Record<number, string> = {
   412: "`If-Match` names another version.",
   413: "The body is too large.",
   415: "The route takes another content type.",
+  416: "No byte of the range exists.",
   422: "Well-formed but invalid; all faults are named.",
   423: "The account is locked for now.",
   429: "Over a limit; see Retry-After.",
@@ -87,6 +88,11 @@ function securityOf(mark: Mark): Json[] {
   return isOpen ? [...schemes, {}] : schemes;
 }
 
+/** True for the bytes of a file, of which a part may be asked for. */
+function isRanged({ answers }: Mark): boolean {
+  return answers === "*/*";
+}
+
 /** Statuses that a route can answer beside its successes, from what it takes and who may call it. */
 function failuresOf(mark: Mark, operation: Json, method: string): number[] {
   const takesBody = operation["requestBody"] !== undefined;
@@ -100,6 +106,7 @@ function failuresOf(mark: Mark, operation: Json, method: string): number[] {
     ...(hasInput || isWrite ? [409] : []),
     ...(isWrite ? [412] : []),
     ...(takesBody ? [413, 415] : []),
+    ...(isRanged(mark) ? [416] : []),
     ...(hasInput || isWrite ? [422] : []),
     ...(mark.access === "public" && isWrite ? [423] : []),
     429,
@@ -195,6 +202,7 @@ function finish(operation: Json, route: RouteLike, mark: Mark): Json {
   if (!Object.keys(responses).some((status) => /^[123]/.test(status)) && mark.answers !== undefined) {
     responses["200"] = { description: SUCCESS_TEXT["200"], content: contentOf(mark, {}) };
   }
+  if (isRanged(mark)) responses["206"] ??= { description: SUCCESS_TEXT["206"], content: contentOf(mark, {}) };
   for (const status of failuresOf(mark, result, method)) {
     responses[status] ??= { $ref: `#/components/responses/${status}` };
   }

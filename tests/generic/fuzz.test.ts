@@ -19,13 +19,16 @@ import {
 import { makeAccount, makeKey, type Account } from "../support/callers.ts";
 import { openJudge, operationsOf, readDocument, type Answered, type Operation } from "../support/operations.ts";
 import { ADMIN, startTestServer } from "../support/server.ts";
+import { must, plantBot, plantConversation, plantOwn, valuesFor, type Things } from "../support/things.ts";
 
 const COUNT = Number(process.env["FUZZ_COUNT"] ?? 25);
 const SEED = Number(process.env["FUZZ_SEED"] ?? Date.now() % 4_294_967_296);
 /** Requests under way at a time. */
 const WIDTH = 6;
 const DEADLINE_MS = 20_000;
-const STREAM_MS = 300;
+const STREAM_MS = 120;
+/** How often an operation that changes things gets new ones. */
+const REPLANTED_MAX = 10;
 /** Longer addresses are refused by the HTTP server itself (431), before anything of ours. */
 const URL_MAX = 6_000;
 
@@ -180,8 +183,51 @@ for (const kind of ["admin", "user", "guest", "key"] as const) await renew(kind)
 function credentialOf(kind: CallerKind): string | null {
   if (kind === "anonymous") return null;
   if (kind === "wrong") return "not.a.token";
-  if (kind === "chat") return things.get("chat credential")?.at(-1) ?? null;
+  if (kind === "chat") return chatToken ?? things.get("chat credential")?.at(-1) ?? null;
   return accounts.get(kind)?.credential ?? null;
+}
+
+// --- Things of these callers ---
+
+const planted = new Map<CallerKind, Things>();
+let chatToken: string | null = null;
+let plantings = 0;
+
+/** Gives the callers new things of their own, as far as the operation asks for some; and new callers, for new limits. */
+async function plant({ path }: Operation): Promise<void> {
+  if (!path.includes("{") || path.startsWith("/assets/")) return;
+  await renew("admin");
+  await renew("user");
+  const [admin, user] = [accounts.get("admin"), accounts.get("user")];
+  if (!admin || !user) return;
+  if (/^\/api\/v1\/(conversations|sessions?)\//.test(path)) {
+    planted.set("admin", (await plantConversation(server, admin.credential)).things);
+    planted.set("user", (await plantConversation(server, user.credential)).things);
+    const chat = await plantConversation(server, null);
+    planted.set("chat", chat.things);
+    chatToken = chat.token;
+  } else if (/^\/api\/v1\/(admin\/bots|bots|kb)\//.test(path)) {
+    await makeRoomForBots(admin.credential);
+    plantings += 1;
+    planted.set("admin", await plantBot(server, admin.credential, `planted-${plantings}`));
+  } else {
+    planted.set("admin", await plantOwn(server, admin.account));
+    planted.set("user", await plantOwn(server, user.account));
+  }
+}
+
+/** There may be a hundred bots only. */
+async function makeRoomForBots(token: string): Promise<void> {
+  const { data } = await server.call<{ bots: { bot_id: string; name: string }[] }>(
+    "GET",
+    "/api/v1/admin/bots?limit=100",
+    {
+      token,
+    },
+  );
+  if (data.bots.length < 60) return;
+  for (const { bot_id, name } of data.bots)
+    if (name !== "default") await must(204, server.call("DELETE", `/api/v1/bots/${bot_id}?confirm=${name}`, { token }));
 }
 
 /** A caller that was signed out, suspended or counted out gets a successor. */
@@ -217,11 +263,14 @@ function encoded(value: unknown): string {
 /** Texts for a place in a path, as they stand in the address. */
 const PATH_PIECES = ["%", "%zz", "%ff", "%00", "%2F", "..%2f..", "a%2Fb", ";a=b", "%E2%80%AE", "x".repeat(2_000)];
 
-function pathOf(operation: Operation, from: Random, spoil: boolean): string {
+function pathOf(operation: Operation, caller: CallerKind, from: Random, spoil: boolean): string {
+  const own = valuesFor(operation, planted.get(caller) ?? {});
+  const isOwn = own !== null && from.chance(spoil ? 0.5 : 0.7);
   return operation.path.replace(/\{([^}]+)\}/g, (_, name: string) => {
     const schema = operation.parameters.find((one) => one.in === "path" && one.name === name)?.schema ?? {
       type: "string",
     };
+    if (isOwn) return encodeURIComponent(own[name] ?? "");
     if (spoil && from.chance(0.3)) return from.pick(PATH_PIECES);
     if (name === "user_id" && from.chance(0.15)) return "me";
     const hostile = spoil && from.chance(0.4);
@@ -315,7 +364,8 @@ function withBody(operation: Operation, from: Random, spoil: boolean, request: R
   }
   const { type, schema } = from.pick(operation.bodies);
   if (!operation.bodyRequired && !spoil && from.chance(0.3)) return;
-  const valid = validValue(schema, from, suggest);
+  const right = from.chance(0.25) ? rightBody(operation) : undefined;
+  const valid = right ?? validValue(schema, from, suggest);
   if (!spoil && !judge.allowsBody(operation, type, valid) && type === "application/json") {
     throw new Error(`the generator made an invalid body for ${operation.name}: ${jsonText(valid).slice(0, 500)}`);
   }
@@ -372,6 +422,23 @@ function withBody(operation: Operation, from: Random, spoil: boolean, request: R
   }
 }
 
+/** A body that does what the operation is for, where chance would hardly make one. */
+function rightBody({ path, method }: Operation): unknown {
+  if (method === "DELETE" && path.endsWith("/bots/{bot}")) return { confirm: `planted-${plantings}` };
+  if (method !== "POST") return undefined;
+  if (path.endsWith("/login")) return { email: ADMIN.email, password: ADMIN.password };
+  if (path.endsWith("/auth/token")) return { grant_type: "password", email: ADMIN.email, password: ADMIN.password };
+  if (/\/messages?$/.test(path)) return { content: "What is botserver?" };
+  if (path.endsWith("/register")) {
+    made += 1;
+    return { email: `right${made}@example.org`, password: "quite another long secret" };
+  }
+  if (/api-keys$|keys\/generate$/.test(path)) return { name: "right", scopes: ["chat:read"], expires_in_days: 1 };
+  if (path.endsWith("/kb/ingest"))
+    return { collection: "about", items: [{ text: "# A page\n\nSome text.", title: "A" }] };
+  return undefined;
+}
+
 const ODD_HEADERS: readonly (readonly [string, string])[] = [
   ["idempotency-key", "a b"],
   ["idempotency-key", "x".repeat(300)],
@@ -415,7 +482,7 @@ function requestFor(operation: Operation, kind: Request["kind"], from: Random): 
   const request: Request = {
     kind,
     caller,
-    url: (server.url + pathOf(operation, from, spoil) + queryOf(operation, from, spoil)).slice(0, URL_MAX),
+    url: (server.url + pathOf(operation, caller, from, spoil) + queryOf(operation, from, spoil)).slice(0, URL_MAX),
     headers: {
       // Each from an address of its own, so that no window closes.
       "x-forwarded-for": `10.${from.int(0, 255)}.${from.int(0, 255)}.${from.int(1, 254)}`,
@@ -506,6 +573,8 @@ for (const operation of operations) {
     async () => {
       const from = random(`${SEED} ${operation.name}`);
       const failures: string[] = [];
+      await plant(operation);
+      let replanted = 0;
       const kinds = Array.from({ length: 2 * COUNT }, (_, at) =>
         at % 2 === 0 ? ("valid" as const) : ("invalid" as const),
       );
@@ -538,6 +607,12 @@ for (const operation of operations) {
               ...(answer.status >= 500 ? told.slice(0, 3) : []),
             ].join("\n"),
           );
+        }
+        // What was changed may be gone.
+        const isChanged = operation.method !== "GET" && answers.some(({ status }) => status < 300);
+        if (isChanged && replanted < REPLANTED_MAX) {
+          replanted += 1;
+          await plant(operation);
         }
         for (const kind of new Set(requests.map(({ caller }) => caller))) {
           const refused = requests.findIndex(

@@ -7,6 +7,7 @@ import { random, validValue, type Schema } from "../support/arbitrary.ts";
 import { makeAccount, makeKey, openSession, type Account } from "../support/callers.ts";
 import { operationsOf, readDocument, type Operation } from "../support/operations.ts";
 import { startTestServer } from "../support/server.ts";
+import { must, plantBot, plantConversation, plantOwn, valuesFor, type Things } from "../support/things.ts";
 
 const server = await startTestServer();
 const { call } = server;
@@ -15,93 +16,19 @@ const SEED = 20_260_901;
 
 // --- Somebody's things ---
 
-/** Real things by the beginning of the path that leads to them, and the name of the parameter. */
-type Things = Record<string, Record<string, string>>;
-
 interface Made {
   owner: Account;
   things: Things;
-}
-
-async function must<Data>(
-  status: number,
-  answer: Promise<{ status: number; data: Data; error: unknown }>,
-): Promise<Data> {
-  const { status: given, data, error } = await answer;
-  if (given !== status) throw new Error(`${given} in place of ${status}: ${JSON.stringify(error)}`);
-  return data;
 }
 
 /** An account with a conversation, a key and a session, and a closed bot with its knowledge. */
 async function makeThings(): Promise<Made> {
   const admin = await makeAccount(server, ["user", "admin"]);
   const owner = await makeAccount(server, ["user"]);
-  const key = await makeKey(server, owner, ["chat:read"]);
-  const { conversation_id: conversation } = await must(
-    201,
-    call<{ conversation_id: string }>("POST", "/api/v1/session", { token: owner.token, body: {} }),
-  );
-  const at = `/api/v1/conversations/${conversation}`;
-  const sent = await must(
-    201,
-    call<{ message_id: string }>("POST", `${at}/messages`, { token: owner.token, body: { content: "A question?" } }),
-  );
-  const form = new FormData();
-  form.append("file", new File(["# Notes\n\nSomething to read."], "notes.md", { type: "text/markdown" }));
-  const { attachments } = await must(
-    201,
-    call<{ attachments: { id: string }[] }>("POST", `${at}/attachments`, { token: owner.token, body: form }),
-  );
-  const bot = await must(
-    201,
-    call<{ bot_id: string }>("POST", "/api/v1/bots", {
-      token: admin.token,
-      body: { name: "closed", visibility: "admin", allowed_users: [] },
-    }),
-  );
-  await must(
-    200,
-    call("PUT", `/api/v1/bots/${bot.bot_id}/memory/secret`, { token: admin.token, body: { value: "kept" } }),
-  );
-  const collection = await must(
-    201,
-    call<{ id: string }>("POST", "/api/v1/kb/collections", {
-      token: admin.token,
-      body: { bot_id: bot.bot_id, name: "papers" },
-    }),
-  );
-  const upload = new FormData();
-  upload.append("file", new File(["# Paper\n\nSomething secret."], "paper.md", { type: "text/markdown" }));
-  const { documents, job_id: job } = await must(
-    202,
-    call<{ documents: { id: string }[]; job_id: string }>("POST", `/api/v1/kb/collections/${collection.id}/documents`, {
-      token: admin.token,
-      body: upload,
-    }),
-  );
-  const inConversation = {
-    id: conversation,
-    message_id: sent.message_id,
-    attachment_id: attachments[0]?.id ?? "",
-    switcher_id: "tables",
-  };
+  const { things } = await plantConversation(server, owner.token);
   return {
     owner,
-    things: {
-      "/api/v1/users/{user_id}": { user_id: owner.userId, session_id: owner.sessionId },
-      "/api/v1/security/keys/": { key_id: key.keyId },
-      "/api/v1/security/api-keys/": { key_id: key.keyId },
-      "/api/v1/user/api-keys/": { key_id: key.keyId },
-      "/api/v1/conversations/": inConversation,
-      "/api/v1/session/": inConversation,
-      "/api/v1/sessions/": inConversation,
-      "/api/v1/bots/": { bot: bot.bot_id, key: "secret" },
-      "/api/v1/admin/bots/": { bot: bot.bot_id, key: "secret" },
-      "/api/v1/kb/collections/": { c: collection.id },
-      "/api/v1/kb/documents/": { id: documents[0]?.id ?? "" },
-      "/api/v1/kb/jobs/": { job_id: job },
-      "/api/v1/kb/{kb_id}/": { kb_id: bot.bot_id, path: "papers" },
-    },
+    things: { ...(await plantOwn(server, owner)), ...things, ...(await plantBot(server, admin.token, "closed")) },
   };
 }
 
@@ -114,13 +41,9 @@ const NO_THING: Record<string, string> = {
 };
 
 function addressOf(operation: Operation, things: Things): string {
-  const [, own] = Object.entries(things).find(([start]) => operation.path.startsWith(start)) ?? [];
-  return operation.path.replace(/\{([^}]+)\}/g, (_, name: string) => {
-    const value = own?.[name];
-    if (!value)
-      throw new Error(`${operation.name}: make a thing for {${name}} in makeThings, or say why there is none`);
-    return encodeURIComponent(value);
-  });
+  const values = valuesFor(operation, things);
+  if (!values) throw new Error(`${operation.name}: plant a thing for it, or say in NO_THING why there is none`);
+  return operation.path.replace(/\{([^}]+)\}/g, (_, name: string) => encodeURIComponent(values[name] ?? ""));
 }
 
 /** A request body that is valid by the document, so that nothing but the right to the thing can be missing. */
