@@ -234,6 +234,16 @@ describe.skipIf(!server)("PostgreSQL", () => {
     await engine.close();
   });
 
+  test("no statement is compiled, also none that the planner takes for huge", async () => {
+    const engine = await open("compiled");
+    const lines = await engine.query<{ "QUERY PLAN": string }>(
+      "explain analyze select count(*) from generate_series(1, 10) a, (select from generate_series(1, 10) limit 1) b where exists (with recursive r(n) as (select 1 union select n + 1 from r, generate_series(1, 1000) where n < 3) select from r x, r y, r z where x.n = a)",
+    );
+    expect(lines.some((line) => line["QUERY PLAN"].includes("JIT"))).toBe(false);
+    expect(await engine.query("show jit")).toMatchObject([{ jit: "off" }]);
+    await engine.close();
+  });
+
   test("deadlocks are resolved by running one of the two again", async () => {
     const engine = await open("deadlock");
     await engine.execute("create table t (id int primary key, n int not null); insert into t values (1, 0), (2, 0)");
