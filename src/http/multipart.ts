@@ -2,7 +2,7 @@
 
 import { Readable } from "node:stream";
 import busboy from "busboy";
-import { AppError, badRequest, isAppError, unsupportedMediaType } from "../core/errors.ts";
+import { AppError, badRequest, invalid, isAppError, unsupportedMediaType } from "../core/errors.ts";
 
 export interface UploadedPart {
   /** Name of the form's field. */
@@ -66,6 +66,7 @@ export async function readMultipart(
   };
   parser.on("field", (escaped, value) => {
     const name = unescaped(escaped);
+    if (value.includes("\0")) fail(invalid([{ path: name, message: "must not contain U+0000" }]));
     if (name !== "__proto__") fields[name] = value;
   });
   parser.on("file", (field, stream, { filename }) => {

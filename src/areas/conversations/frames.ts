@@ -3,6 +3,7 @@
 
 import type { AppError } from "../../core/errors.ts";
 import { invalid } from "../../core/errors.ts";
+import { isTooDeep } from "../../lib/json/parse.ts";
 import { ATTACHMENTS_MAX, CONTENT_CHARACTERS_MAX, messageType, type MessageInput } from "./rules.ts";
 import type { MessageType } from "./responder.ts";
 
@@ -13,6 +14,7 @@ export const HEARTBEAT_SECONDS = 30;
 
 /** The frame in a text; null when it is no JSON object with a `type`. */
 export function parseFrame(text: string): Frame | null {
+  if (isTooDeep(text)) return null;
   let value: unknown;
   try {
     value = JSON.parse(text);

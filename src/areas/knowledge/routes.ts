@@ -12,6 +12,7 @@ import { mark } from "../../http/mark.ts";
 import { readMultipart } from "../../http/multipart.ts";
 import { listOf, listQuery } from "../../http/paging.ts";
 import { oneOf } from "../../http/schema.ts";
+import { parseJson } from "../../lib/json/parse.ts";
 import type { CachedAnswers } from "./cached-answers.ts";
 import type { Collections } from "./collections.ts";
 import type { Documents } from "./documents.ts";
@@ -68,13 +69,12 @@ function formField<Schema extends TSchema>(
 ): Schema["static"] | undefined {
   const raw = fields[name];
   if (raw === undefined || raw.trim() === "") return undefined;
-  let value: unknown;
-  try {
-    value = JSON.parse(raw);
-  } catch {
-    // `tags=a,b` is what forms without a script send.
-    value = name === "tags" ? raw.split(",").map((word) => word.trim()) : raw;
+  const parsed = parseJson(Buffer.from(raw));
+  if ("faults" in parsed) {
+    throw invalid(parsed.faults.map(({ path, message }) => ({ path: path ? `${name}.${path}` : name, message })));
   }
+  // `tags=a,b` is what forms without a script send.
+  const value = "value" in parsed ? parsed.value : name === "tags" ? raw.split(",").map((word) => word.trim()) : raw;
   const faults = [...Value.Errors(shape, value)];
   if (faults.length > 0) {
     throw invalid(
