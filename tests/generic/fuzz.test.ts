@@ -21,7 +21,7 @@ import { openJudge, operationsOf, readDocument, type Answered, type Operation } 
 import { ADMIN, startTestServer } from "../support/server.ts";
 import { must, plantBot, plantConversation, plantOwn, valuesFor, type Things } from "../support/things.ts";
 
-const COUNT = Number(process.env["FUZZ_COUNT"] ?? 25);
+const COUNT = Number(process.env["FUZZ_COUNT"] ?? 20);
 const SEED = Number(process.env["FUZZ_SEED"] ?? Date.now() % 4_294_967_296);
 /** Requests under way at a time. */
 const WIDTH = 6;
@@ -332,8 +332,16 @@ function isFileField({ format, items }: Schema): boolean {
   return format === "binary" || items?.format === "binary";
 }
 
-function multipart(schema: Schema, value: Record<string, unknown>): FormData {
+/** Fields beside the files: what forms of this API take, and what they do not. */
+const FORM_FIELDS = ["path", "title", "tags", "metadata", "access", "name", "__proto__", "file"];
+
+function multipart(schema: Schema, value: Record<string, unknown>, from: Random, spoil: boolean): FormData {
   const form = new FormData();
+  for (let count = spoil ? from.int(0, 3) : 0; count > 0; count -= 1)
+    form.append(
+      from.pick(FORM_FIELDS),
+      (from.chance(0.5) ? hostileText(from) : jsonText(hostileValue(from))).toWellFormed(),
+    );
   const members = { ...value };
   for (const [name, declared] of Object.entries(schema.properties ?? {}))
     if (isFileField(declared)) members[name] ??= "# Notes";
@@ -380,6 +388,8 @@ function withBody(operation: Operation, from: Random, spoil: boolean, request: R
     request.body = multipart(
       schema,
       typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {},
+      from,
+      spoil,
     );
   } else if (type === "application/x-www-form-urlencoded") request.body = formText(value);
   else request.body = typeof value === "string" ? value.toWellFormed() : jsonText(value);
