@@ -54,7 +54,10 @@ function declarations(): { routes: string; client: string } {
     include: [],
   };
   writeFileSync(join(WORK, "tsconfig.json"), JSON.stringify(config));
-  const compiler = Bun.spawnSync(["bunx", "tsc", "-p", join(WORK, "tsconfig.json"), "--checkers", "1"], { cwd: ROOT });
+  const compiler = Bun.spawnSync(
+    [process.execPath, join(ROOT, "node_modules/.bin/tsc"), "-p", join(WORK, "tsconfig.json"), "--checkers", "1"],
+    { cwd: ROOT },
+  );
   // Other modules of the program may have types that cannot be named in a declaration; those are not wanted here.
   const own = [relative(ROOT, entry), "src/client.ts"];
   const faults = compiler.stdout

@@ -63,7 +63,7 @@ const compile = (file: string) => {
   };
   const name = `tsconfig.${file}.json`;
   writeFileSync(join(OUTSIDE, name), JSON.stringify(config));
-  return run([join(ROOT, "node_modules/.bin/tsc"), "-p", name, "--checkers", "1"], OUTSIDE);
+  return run([process.execPath, join(ROOT, "node_modules/.bin/tsc"), "-p", name, "--checkers", "1"], OUTSIDE);
 };
 
 beforeAll(() => {
@@ -74,7 +74,7 @@ beforeAll(() => {
   mkdirSync(installed);
   for (const name of ["elysia", "@elysiajs/eden", "@types/node"])
     symlinkSync(join(ROOT, "node_modules", name), join(OUTSIDE, "node_modules", name));
-  const built = run(["bun", "src/commands/build-client.ts", "--out", join(installed, "dist/client")], ROOT);
+  const built = run([process.execPath, "src/commands/build-client.ts", "--out", join(installed, "dist/client")], ROOT);
   if (built.status !== 0) throw new Error(built.err);
   writeFileSync(
     join(installed, "package.json"),
@@ -127,7 +127,7 @@ describe("a program outside", () => {
   }, 60_000);
 
   test("runs against a server and gets what its types say", async () => {
-    const ran = await runAside(["bun", "program.ts"], {
+    const ran = await runAside([process.execPath, "program.ts"], {
       BASE_URL: server.url,
       EMAIL: ADMIN.email,
       PASSWORD: ADMIN.password,
@@ -167,7 +167,10 @@ describe("a program outside", () => {
 });
 
 test("the whole, client included, type-checks within 15 s of one core", () => {
-  const { cpuMs, out } = run([join(ROOT, "node_modules/.bin/tsc"), "--checkers", "1", "--extendedDiagnostics"], ROOT);
+  const { cpuMs, out } = run(
+    [process.execPath, join(ROOT, "node_modules/.bin/tsc"), "--checkers", "1", "--extendedDiagnostics"],
+    ROOT,
+  );
   const figure = (name: string) => new RegExp(`^${name}:\\s+(\\S+)`, "m").exec(out)?.[1] ?? "?";
   console.log(
     `tsc: ${(cpuMs / 1000).toFixed(1)} s of processor, ${figure("Instantiations")} instantiations, ${figure("Memory used")} of memory`,
