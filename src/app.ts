@@ -311,7 +311,7 @@ export function createApp(deps: AppDeps) {
     .use(botRoutes({ ...bots, idempotent: idempotent.hooks }))
     .use(knowledgeRoutes({ ...knowledge, idempotent: idempotent.hooks }))
     .use(searchRoutes(knowledge))
-    .use(conversationRoutes({ area: conversations, cache, window, idempotent: idempotent.hooks }))
+    .use(conversationRoutes({ area: conversations, idempotency, window, idempotent: idempotent.hooks }))
     .use(
       userRoutes({
         signIn,
@@ -374,7 +374,8 @@ export function createApp(deps: AppDeps) {
     announceStop: (): void => health.setPhase("stopping"),
     /** Lets answers and jobs under way finish, hands back what has not after `graceMs`, closes the sockets. */
     drain: async (graceMs: number): Promise<void> => {
-      await Promise.all([conversations.drain(graceMs), engines.jobs.stop(graceMs)]);
+      // A job that does not end when it is told to is left to itself after another second.
+      await Promise.all([conversations.drain(graceMs), engines.jobs.stop(Math.max(0, graceMs - 1_000))]);
     },
     /** After the last request. */
     stop: async (): Promise<void> => {

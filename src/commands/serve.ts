@@ -131,6 +131,8 @@ export interface Server {
 
 /** How long sockets that were told goodbye may take to answer it. */
 const GOODBYE_MS = 500;
+/** How long answers may take to leave once nothing is waited for any more. */
+const LAST_WORD_MS = 400;
 
 /** Resolves when no request is under way and sockets have had their time. */
 async function silence(server: { readonly pendingRequests: number }): Promise<void> {
@@ -164,15 +166,15 @@ export async function openServer(config: Config, options: { clock?: Clock; log?:
       stop: (graceMs = config.shutdownSeconds * 1000) => {
         stopping ??= (async () => {
           const end = performance.now() + graceMs;
-          const untilThen = (work: Promise<unknown>) =>
-            Promise.race([work, Bun.sleep(Math.max(0, end - performance.now()))]);
+          const left = () => Math.max(0, end - performance.now());
           built.announceStop();
           // New connections are refused and idle ones closed at once; requests under way and sockets go on.
           const closed = server.stop(false);
           await built.drain(graceMs);
-          await untilThen(Promise.race([closed, silence(server)]));
+          // Who has waited in vain is told so: that takes a moment after the time, too.
+          await Promise.race([closed, silence(server), Bun.sleep(Math.max(LAST_WORD_MS, left()))]);
           await server.stop(true);
-          await untilThen(built.stop());
+          await Promise.race([built.stop(), Bun.sleep(left())]);
           await engines.close();
         })();
         return stopping;

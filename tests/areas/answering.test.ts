@@ -25,10 +25,12 @@ import type {
 import { openAudit } from "../../src/core/audit/index.ts";
 import type { Context } from "../../src/core/context.ts";
 import { anonymousCaller, systemContext } from "../../src/core/context.ts";
-import { isAppError } from "../../src/core/errors.ts";
+import { isAppError, unavailable } from "../../src/core/errors.ts";
 import { silentLog } from "../../src/core/log.ts";
 import { openPeople } from "../../src/core/people/index.ts";
 import { openSeal } from "../../src/core/seal.ts";
+import type { Bridge } from "../../src/engines/cache/bridge.ts";
+import { memoryCache } from "../../src/engines/cache/memory.ts";
 import { openCache } from "../../src/engines/cache/open.ts";
 import type { Embedding } from "../../src/engines/embedding/index.ts";
 import type { Jobs } from "../../src/engines/jobs/index.ts";
@@ -760,6 +762,41 @@ describe("answer cache", () => {
     expect(await find("How many holidays not in 2024?")).toBeNull();
     expect(await find("Where is the canteen of 2024?")).toBeNull();
     expect(answers.stats(null)).toMatchObject({ hits: 1, semantic_hits: 1, misses: 4 });
+  });
+
+  test("while the cache is away nothing is found and nothing fails; what one instance clears is gone on all", async () => {
+    const away = () => Promise.reject(unavailable("cache"));
+    const broken = openAnswerCache({ cache: { ...cache, get: away, set: away }, embedding: null, clock });
+    const rules = { ttlSeconds: 60, isSemantic: false, threshold: 1 };
+    const kept = { content: "Thirty.", citations: [], model: "m" };
+    await broken.store("b", {}, "How many?", kept, rules);
+    expect(await broken.find("b", {}, "How many?", rules)).toBeNull();
+
+    const heard = new Map<string, Set<(payload: string) => void>>();
+    const bridge: Bridge = {
+      notify: async (channel, payload) => {
+        for (const handler of heard.get(channel) ?? []) handler(payload);
+      },
+      listen: async (channel, handler) => {
+        heard.set(channel, (heard.get(channel) ?? new Set()).add(handler));
+        return () => Promise.resolve();
+      },
+    };
+    const [one, two] = [0, 1].map(() =>
+      openAnswerCache({ cache: memoryCache({ clock, log, bridge }), embedding: null, clock }),
+    );
+    if (!one || !two) throw new Error("two were made");
+    for (const each of [one, two]) {
+      await each.start();
+      await each.store("b", {}, "How many?", kept, rules);
+      await each.store("c", {}, "How many?", kept, rules);
+    }
+    await one.clear("b");
+    for (const each of [one, two]) {
+      expect(await each.find("b", {}, "How many?", rules)).toBeNull();
+      expect(await each.find("c", {}, "How many?", rules)).not.toBeNull();
+      await each.stop();
+    }
   });
 
   test.each([

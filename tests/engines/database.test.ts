@@ -318,6 +318,43 @@ describe.skipIf(!server)("PostgreSQL", () => {
     }
     expect(heard[0]).toBe("again");
     expect(restored).toBe(1);
+    // Also while it is being made anew, on several channels.
+    await engine.listen("d", (payload) => heard.push(payload));
+    for (let round = 0; round < 20; round++) {
+      await server.admin(
+        "postgres",
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = 'relisten' and application_name = 'botserver' and query not ilike '%pg_notify%'",
+      );
+      await Bun.sleep(round);
+    }
+    heard.length = 0;
+    for (let tries = 0; tries < 200 && !(heard.includes("c") && heard.includes("d")); tries++) {
+      for (const channel of ["c", "d"]) await engine.notify(channel, channel).catch(() => undefined);
+      await Bun.sleep(20);
+    }
+    expect(heard).toContain("c");
+    expect(heard).toContain("d");
     await engine.close();
   });
+
+  test("a connection for notifications that hangs is replaced", async () => {
+    const engine = await open("hanging");
+    const heard: string[] = [];
+    const restored = Promise.withResolvers<void>();
+    await engine.listen("c", (payload) => heard.push(payload), restored.resolve);
+    const [row] = await engine.query<{ pid: number }>(
+      "select pid from pg_stat_activity where datname = 'hanging' and query ilike 'listen%'",
+    );
+    const pid = row?.pid ?? 0;
+    process.kill(pid, "SIGSTOP");
+    try {
+      await restored.promise;
+      await engine.notify("c", "heard");
+      for (let tries = 0; tries < 100 && heard.length === 0; tries++) await Bun.sleep(10);
+      expect(heard).toEqual(["heard"]);
+    } finally {
+      process.kill(pid, "SIGCONT");
+    }
+    await engine.close();
+  }, 30_000);
 });

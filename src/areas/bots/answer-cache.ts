@@ -2,6 +2,7 @@
 // means the same. Entries live in the shared cache; which questions there are is known to the instance that stored them.
 
 import type { Clock } from "../../core/clock.ts";
+import { isAppError } from "../../core/errors.ts";
 import type { Cache } from "../../engines/cache/index.ts";
 import type { Embedding } from "../../engines/embedding/index.ts";
 import { randomToken, sha256Hex } from "../../lib/ids/index.ts";
@@ -34,6 +35,7 @@ export interface AnswerCacheStats {
   hit_rate: number;
 }
 
+/** While the cache is away nothing is found and nothing stored: an answer need not wait for it. */
 export interface AnswerCache {
   find(
     botId: string,
@@ -52,10 +54,16 @@ export interface AnswerCache {
   clear(botId: string | null): Promise<number>;
   /** Since the start of this instance. */
   stats(botId: string | null): AnswerCacheStats;
+  /** Hears what other instances clear. */
+  start(): Promise<void>;
+  stop(): Promise<void>;
 }
 
 const ENTRIES_MAX = 10_000;
 const EPOCH_TTL_MS = 30 * 86_400_000;
+/** Channel of clearings: a bot's id, or `all`. */
+const CLEARED = "answers.cleared";
+const ALL = "all";
 
 const NEGATIONS = new Set(
   "not no never none without cannot dont doesnt isnt arent wont nao nunca jamais sem nenhum nenhuma nem sin jamas ningun ninguno ninguna ni".split(
@@ -151,7 +159,7 @@ export function openAnswerCache(deps: { cache: Cache; embedding: Embedding | nul
   }
 
   async function under(botId: string, circumstances: AnswerCircumstances): Promise<string> {
-    const epochs = [await epoch("all"), await epoch(botId)];
+    const epochs = [await epoch(ALL), await epoch(botId)];
     return sha256Hex(canonicalJson({ ...circumstances, bot: botId, epochs }));
   }
 
@@ -185,7 +193,10 @@ export function openAnswerCache(deps: { cache: Cache; embedding: Embedding | nul
     }
   }
 
-  return {
+  const renew = (scope: string) => cache.set(`answers:epoch:${scope}`, randomToken(9), EPOCH_TTL_MS);
+  let endHearing: (() => Promise<void>) | null = null;
+
+  const direct: AnswerCache = {
     find: async (botId, circumstances, question, rules) => {
       const hash = await under(botId, circumstances);
       const mine = shelf(botId);
@@ -237,7 +248,8 @@ export function openAnswerCache(deps: { cache: Cache; embedding: Embedding | nul
     },
 
     clear: async (botId) => {
-      await cache.set(`answers:epoch:${botId ?? "all"}`, randomToken(9), EPOCH_TTL_MS);
+      await renew(botId ?? ALL);
+      await cache.publish(CLEARED, botId ?? ALL);
       let cleared = 0;
       for (const [id, { known }] of shelves) {
         if (botId !== null && id !== botId) continue;
@@ -265,6 +277,31 @@ export function openAnswerCache(deps: { cache: Cache; embedding: Embedding | nul
         bytes: sum((one) => alive(one).reduce((bytes, known) => bytes + known.bytes, 0)),
         hit_rate: asked === 0 ? 0 : (hits + semantic) / asked,
       };
+    },
+
+    start: async () => {
+      // Values of the memory engine are each instance's own: so is the word under which answers are found.
+      if (cache.kind === "memory") endHearing = await cache.subscribe(CLEARED, (scope) => void renew(scope));
+    },
+    stop: async () => {
+      await endHearing?.();
+      endHearing = null;
+    },
+  };
+
+  const ifThere = async <T>(work: Promise<T>): Promise<T | null> => {
+    try {
+      return await work;
+    } catch (error) {
+      if (isAppError(error) && error.details["service"] === "cache") return null;
+      throw error;
+    }
+  };
+  return {
+    ...direct,
+    find: (...asked) => ifThere(direct.find(...asked)),
+    store: async (...given) => {
+      await ifThere(direct.store(...given));
     },
   };
 }

@@ -125,6 +125,7 @@ export function openBots(deps: BotsDeps) {
     /** Seeds the default bot and listens for changes; after the migration, before the jobs engine starts. */
     start: async (): Promise<void> => {
       await directory.start();
+      await answers.start();
       await bots.seed();
     },
     /** Once the jobs engine runs. */
@@ -133,6 +134,7 @@ export function openBots(deps: BotsDeps) {
     stop: async (): Promise<void> => {
       await responder.settled();
       await directory.stop();
+      await answers.stop();
     },
   };
 }

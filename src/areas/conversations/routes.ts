@@ -2,8 +2,8 @@
 
 import { Elysia, t } from "elysia";
 import { holds, requireUser, type Context } from "../../core/context.ts";
-import { AppError, badRequest, invalid, notFound, type ErrorCode } from "../../core/errors.ts";
-import type { Cache } from "../../engines/cache/index.ts";
+import { AppError, badRequest, invalid, isAppError, notFound, type ErrorCode } from "../../core/errors.ts";
+import type { Idempotency, IdempotencyClaim } from "../../core/idempotency/index.ts";
 import { enveloped, ok, otherForm } from "../../http/envelope.ts";
 import { kernel } from "../../http/failures.ts";
 import type { IdempotentHooks } from "../../http/idempotent.ts";
@@ -26,7 +26,8 @@ import type { TurnOutcome } from "./turns.ts";
 
 export interface ConversationRoutesDeps {
   area: ConversationsArea;
-  cache: Cache;
+  /** Keys of beginnings without an account, whose answers must not be stored with the token in them. */
+  idempotency: Pick<Idempotency, "claim" | "finish" | "release">;
   window: (options: WindowOptions) => (app: Elysia) => Elysia;
   idempotent: IdempotentHooks;
 }
@@ -36,7 +37,8 @@ const GREETING_WAIT_MS = 2_000;
 const ANSWER_WAIT_SECONDS = 60;
 const CHAT_WAIT_MS = 120_000;
 const FILES_MAX = 10;
-const DAY_MS = 24 * 3_600_000;
+/** How long a repeated beginning waits for the first one. */
+const BEGINNING_WAIT_MS = 10_000;
 /** A key that others could guess opens nobody else's conversation: shorter ones are not kept for anonymous callers. */
 const ANONYMOUS_KEY_MIN = 16;
 
@@ -89,7 +91,7 @@ function seqOf(text: string | null | undefined, path: string): number | null {
 
 /** The conversations area. */
 export function conversationRoutes(deps: ConversationRoutesDeps) {
-  const { area, cache } = deps;
+  const { area, idempotency } = deps;
   const { conversations, messages, attachments, exports, sockets, turns, access } = area;
 
   const at = (ctx: Context, id: string): Promise<string> => sockets.resolve(ctx, id);
@@ -146,17 +148,42 @@ export function conversationRoutes(deps: ConversationRoutesDeps) {
   const repeated = async (ctx: Context, request: Request, begin: () => Promise<Started>): Promise<Started> => {
     const key = request.headers.get("idempotency-key");
     if (ctx.caller.userId !== null || key === null || key.length < ANONYMOUS_KEY_MIN) return begin();
-    const entry = `chat:start:${sha256Hex(`${ctx.ip ?? ""} ${ctx.userAgent ?? ""} ${key}`)}`;
-    const known = await cache.get(entry);
+    const claim: IdempotencyClaim = {
+      subject: "anonymous",
+      route: "conversations.start",
+      key: sha256Hex(`${ctx.ip ?? ""} ${ctx.userAgent ?? ""} ${key}`),
+      bodyDigest: "",
+    };
+    const known = await begunUnder(claim);
     const row = known === null ? null : await access.find(known);
     const bot = row === null ? null : await area.deps.bots.find(row.botId);
     if (row !== null && bot !== null && row.userId === null && row.status === "active") {
       const token = await area.tokens.mint(area.deps.engine.db, row.id);
       return { row, bot, token, greetingTurnId: null };
     }
-    const started = await begin();
-    await cache.set(entry, started.row.id, DAY_MS);
-    return started;
+    try {
+      const started = await begin();
+      await idempotency.finish(claim, 201, started.row.id);
+      return started;
+    } catch (error) {
+      await idempotency.release(claim);
+      throw error;
+    }
+  };
+
+  /** The conversation that was begun under the key, also by a request that is still under way; null: it is ours to begin. */
+  const begunUnder = async (claim: IdempotencyClaim): Promise<string | null> => {
+    const end = performance.now() + BEGINNING_WAIT_MS;
+    for (;;) {
+      try {
+        return (await idempotency.claim(claim))?.answer ?? null;
+      } catch (error) {
+        const reason = isAppError(error) ? error.details["reason"] : null;
+        if (reason === "outcome_unknown") return null;
+        if (reason !== "request_running" || performance.now() > end) throw error;
+        await Bun.sleep(25);
+      }
+    }
   };
 
   /** Hooks for callers with an account only: stored answers must not hold anybody's chat token. */

@@ -5,6 +5,7 @@ import { isAppError, unavailable } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
 import type { Connection, Driver, Result, Transaction } from "./connection.ts";
 import { DatabaseFault } from "./faults.ts";
+import { openNotifications } from "./notifications.ts";
 import { knownTypes, parseValue, serializeValue } from "./values.ts";
 
 const CONNECT_TIMEOUT_SECONDS = 5;
@@ -23,11 +24,10 @@ type Client = postgres.Sql<Record<string, never>> | postgres.TransactionSql<Reco
 /** Pool on `url`; connects with the first statement. */
 export function openPostgres(url: string, pool: number, log: Log): Driver {
   const database = databaseName(url);
-  const client = postgres(url, {
+  const options = {
     ...(database ? { database } : {}),
-    max: pool,
     connect_timeout: CONNECT_TIMEOUT_SECONDS,
-    backoff: (attempt) => Math.min(3 ** attempt / 100, RETRY_MAX_SECONDS) * (0.5 + Math.random() / 2),
+    backoff: (attempt: number) => Math.min(3 ** attempt / 100, RETRY_MAX_SECONDS) * (0.5 + Math.random() / 2),
     connection: {
       application_name: "botserver",
       TimeZone: "UTC",
@@ -35,9 +35,14 @@ export function openPostgres(url: string, pool: number, log: Log): Driver {
       // The planner takes a recursive query over rights for a huge one, and compiling it costs half a second each time.
       jit: "off",
     },
-    onnotice: (notice) => log.debug("database notice", { notice: notice["message"] }),
+    onnotice: (notice: postgres.Notice) => log.debug("database notice", { notice: notice["message"] }),
     fetch_types: false,
-  }) as unknown as postgres.Sql<Record<string, never>>;
+  };
+  const client = postgres(url, { ...options, max: pool }) as unknown as postgres.Sql<Record<string, never>>;
+  const notifications = openNotifications(
+    (hooks) => postgres(url, { ...options, ...hooks, max: 1, idle_timeout: 0, max_lifetime: null }) as never,
+    log,
+  );
   const { parsers, serializers } = client.options;
   for (const type of knownTypes) {
     serializers[type] = (value: unknown) => serializeValue(value, type);
@@ -127,19 +132,17 @@ export function openPostgres(url: string, pool: number, log: Log): Driver {
       }
     },
     listen: async (channel, handler, restored) => {
-      let isFirst = true;
       try {
-        const listening = await client.listen(channel, handler, () => {
-          if (!isFirst) restored?.();
-          isFirst = false;
-        });
-        return () => listening.unlisten();
+        return await notifications.listen(channel, handler, restored);
       } catch (error) {
         throw translate(error, `listen ${channel}`);
       }
     },
     syncCount: async () => null,
-    close: () => client.end({ timeout: CLOSE_TIMEOUT_SECONDS }),
+    close: async () => {
+      await notifications.close();
+      await client.end({ timeout: CLOSE_TIMEOUT_SECONDS });
+    },
   };
 }
 
