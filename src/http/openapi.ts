@@ -53,7 +53,7 @@ function withoutCoercion(parts: unknown[]): unknown[] {
 }
 
 /** Elysia's own words; `nullable` is OpenAPI 3.0's and says what stands in `anyOf` already. */
-const NOT_OF_THE_SCHEMA = new Set(["~optional", "elysiaMeta", "noValidate", "nullable"]);
+const NOT_OF_THE_SCHEMA = new Set(["~optional", "elysiaMeta", "noValidate", "nullable", "x-closed"]);
 
 /** TypeBox as JSON Schema 2020-12: symbols and Elysia's own words dropped. */
 function cleaned(schema: unknown): unknown {
@@ -71,9 +71,12 @@ function cleaned(schema: unknown): unknown {
   const result: Json = {};
   for (const [key, value] of Object.entries(schema)) {
     if (value === undefined || NOT_OF_THE_SCHEMA.has(key)) continue;
+    // Elysia closes every object when its route is first called; what it means by it is that others are left out.
+    if (key === "additionalProperties" && value === false) continue;
     if (key === "default" && (value === "File" || value === "Files")) continue;
     result[key] = key === "properties" && isObject(value) ? mapValues(value, cleaned) : cleaned(value);
   }
+  if (schema["x-closed"] === true) result["additionalProperties"] = false;
   return result;
 }
 

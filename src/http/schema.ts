@@ -20,3 +20,6 @@ export function nullable<Schema extends TSchema>(schema: Schema) {
 
 /** A moment: RFC 3339, UTC. */
 export const Moment = t.String({ format: "date-time", description: "RFC 3339, UTC" });
+
+/** Option of an object in a body: a member that it does not name is 422. Others are left out without a word. */
+export const CLOSED = { "x-closed": true } as const;

@@ -23,6 +23,7 @@ interface SchemaLike {
   items?: SchemaLike;
   properties?: Record<string, SchemaLike>;
   patternProperties?: Record<string, SchemaLike>;
+  "x-closed"?: boolean;
   description?: string;
 }
 
@@ -126,11 +127,24 @@ function isMisshapen(schema: SchemaLike, value: unknown): boolean {
   return open !== undefined && Object.values(members).some((member) => isMisshapen(open, member));
 }
 
+/** Members that a closed object does not name. */
+function* unknownMembers(schema: SchemaLike, value: unknown, path = ""): Generator<Fault> {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return;
+  for (const [name, member] of Object.entries(value)) {
+    const known = Object.hasOwn(schema.properties ?? {}, name) ? schema.properties?.[name] : undefined;
+    if (known) yield* unknownMembers(known, member, `${path}/${name}`);
+    else if (schema["x-closed"]) yield { path: `${path}/${name.slice(0, 100)}`, message: "is not a field here" };
+  }
+}
+
 /**
  * Throws 422 for a body in which a value stands where the schema wants an object or a list. Elysia's cleaner, which
- * comes before its check, would make an empty object of the one and run to the `length` that the other claims.
+ * comes before its check, would make an empty object of the one and run to the `length` that the other claims. And for
+ * members that a closed object does not name.
  */
 export function checkShape(schema: TSchema, body: unknown): void {
   if (body === null && OptionalKind in schema) return;
-  if (isMisshapen(schema as SchemaLike, body)) throw failureOf(Value.Errors(schema, body) as Iterable<Fault>, "body");
+  const unknown = [...unknownMembers(schema as SchemaLike, body)];
+  if (unknown.length === 0 && !isMisshapen(schema as SchemaLike, body)) return;
+  throw failureOf([...unknown, ...(Value.Errors(schema, body) as Iterable<Fault>)], "body");
 }

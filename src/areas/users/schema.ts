@@ -1,7 +1,7 @@
 // Shapes of the users area on the wire (contract auth-and-users.md).
 
 import { t } from "elysia";
-import { Moment, nullable, oneOf } from "../../http/schema.ts";
+import { CLOSED, Moment, nullable, oneOf } from "../../http/schema.ts";
 
 export const UserRecord = t.Object({
   user_id: t.String(),
@@ -176,10 +176,11 @@ export const SettingsPart = t.Partial(
   t.Composite([
     t.Omit(Settings, ["notifications", "privacy"]),
     t.Object({
-      notifications: t.Partial(Settings.properties.notifications),
-      privacy: t.Partial(Settings.properties.privacy),
+      notifications: t.Partial(Settings.properties.notifications, CLOSED),
+      privacy: t.Partial(Settings.properties.privacy, CLOSED),
     }),
   ]),
+  CLOSED,
 );
 
 const KeyFields = {
