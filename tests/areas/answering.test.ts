@@ -848,7 +848,8 @@ describe("over real knowledge", async () => {
     level: "role_based",
     roles: ["board"],
   });
-  const textOf = (title: string) => HANDBOOK.find((document) => document.title === title)?.passages.join("\n") ?? "";
+  const textOf = (title: string) =>
+    (HANDBOOK.find((document) => document.title === title)?.passages ?? []).map(String).join("\n");
 
   async function ask(question: string, by: typeof area, who: Context = visitor): Promise<Reply> {
     const conversation = await talk(clara, who);

@@ -32,7 +32,7 @@ async function launch(env: Record<string, string>, dataDir?: string): Promise<Ru
   let path = dataDir;
   if (path === undefined) {
     const folder = await temporaryFolder("turns");
-    removing.push(folder.remove);
+    removing.push(() => folder.remove());
     ({ path } = folder);
   }
   const process = await startProcess({

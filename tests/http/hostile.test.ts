@@ -369,7 +369,9 @@ describe("bodies", () => {
     const chunked = "Transfer-Encoding: chunked\r\n";
     const bytes = JSON_BODY.length.toString(16);
     expect((await refresh(chunked, `${bytes}\r\n${JSON_BODY}\r\n0\r\n\r\n`)).status).toBe(401);
-    const single = JSON_BODY.split("").map((character) => `1\r\n${character}\r\n`).join("");
+    const single = JSON_BODY.split("")
+      .map((character) => `1\r\n${character}\r\n`)
+      .join("");
     expect((await refresh(chunked, `${single}0\r\n\r\n`)).status).toBe(401);
     expect((await refresh(chunked, "0\r\n\r\n")).status).toBe(422);
   });

@@ -66,7 +66,10 @@ export function openIdempotency(deps: { database: DatabaseEngine; clock: Clock; 
         : conflict("outcome_unknown", "The server stopped while it did this; look whether it was done.");
     },
     finish: async (claim, status, answer) => {
-      await db.update(idempotencyKeys).set({ status, answer: deps.seal.seal(answer) }).where(at(claim));
+      await db
+        .update(idempotencyKeys)
+        .set({ status, answer: deps.seal.seal(answer) })
+        .where(at(claim));
     },
     release: async (claim) => {
       await db.delete(idempotencyKeys).where(and(at(claim), isNull(idempotencyKeys.status)));
