@@ -303,6 +303,7 @@ export function createApp(deps: AppDeps) {
       }),
     requestFailed: idempotent.failed,
     degraded: () => (cache.isUp() ? null : "cache"),
+    isStopping: health.isStopping,
   });
 
   const app = kernel.root

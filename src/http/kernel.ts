@@ -25,6 +25,8 @@ export interface KernelDeps {
   requestFailed: (request: Request) => Promise<void>;
   /** Names of what works only in part at the moment; told in `X-Degraded`. */
   degraded: () => string | null;
+  /** True from the moment in which the server takes no more connections. */
+  isStopping: () => boolean;
 }
 
 const SECURITY_HEADERS = {
@@ -111,7 +113,8 @@ export function openKernel(deps: KernelDeps) {
       development: false,
       // Bodies are bounded by the gate, which can answer properly; Bun's own limit would send an empty 413.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-      idleTimeout: 60,
+      // Also cuts off who waits for a handler: longer than the longest wait for an answer, two minutes.
+      idleTimeout: 150,
     },
     websocket: {
       // Larger frames are closed with 1009 (contract conversations.md).
@@ -157,6 +160,15 @@ export function openKernel(deps: KernelDeps) {
       failureResponse(await failure(error, code, request, ctx)),
     );
 
+  /** The last answer on a connection says so, that nobody sends another request after it (RFC 9112, 9.6). */
+  const marked = (response: Response): Response => {
+    // An upgrade has no response.
+    if (deps.isStopping()) (response as Response | undefined)?.headers.set("connection", "close");
+    return response;
+  };
+  const closing = (answer: Response | Promise<Response>) =>
+    answer instanceof Promise ? answer.then(marked) : marked(answer);
+
   type Handler = (request: Request) => Response | Promise<Response>;
   let last: { next: Handler; entry: Handler } | null = null;
   root.wrap((next) => {
@@ -167,7 +179,7 @@ export function openKernel(deps: KernelDeps) {
       if (url === null) return malformedHost();
       const canonical = canonicalUrl(url);
       const isHead = request.method === "HEAD";
-      if (canonical === request.url && !isHead) return handler(request);
+      if (canonical === request.url && !isHead) return closing(handler(request));
       // HEAD is GET whose body the HTTP server leaves out; Elysia's own HEAD reads streams to their end to measure them.
       const { headers, signal } = request;
       const copy = isHead
@@ -175,7 +187,7 @@ export function openKernel(deps: KernelDeps) {
         : new Request(canonical, request);
       const address = remoteAddress(request);
       if (address !== null) addresses.set(copy, address);
-      return handler(copy);
+      return closing(handler(copy));
     };
     last = { next: handler, entry };
     return entry;

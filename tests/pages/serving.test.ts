@@ -220,6 +220,7 @@ describe("as routes", () => {
     refused: () => Promise.resolve(),
     requestFailed: () => Promise.resolve(),
     degraded: () => null,
+    isStopping: () => false,
   });
   const app = kernel.root.use(
     pageRoutes({

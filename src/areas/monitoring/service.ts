@@ -61,6 +61,7 @@ export function healthService(deps: { components: readonly Component[]; clock: C
     setPhase: (next: Phase) => {
       phase = next;
     },
+    isStopping: (): boolean => phase === "stopping",
     /** Names of what is down at the moment, for `X-Degraded`. */
     health: async () => {
       const components = await look();
