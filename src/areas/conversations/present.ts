@@ -142,8 +142,24 @@ export function storedMessage(row: PresentableMessage): StoredMessage {
   };
 }
 
+/** The columns that listening to a conversation needs. */
+export type HeardConversation = Pick<
+  ConversationRow,
+  | "id"
+  | "botId"
+  | "botName"
+  | "userId"
+  | "channel"
+  | "title"
+  | "handler"
+  | "language"
+  | "startedAt"
+  | "metadata"
+  | "lastSeq"
+>;
+
 /** A conversation as turns and other areas see it. */
-export function turnConversation(row: ConversationRow): TurnConversation {
+export function turnConversation(row: Omit<HeardConversation, "lastSeq">): TurnConversation {
   return {
     id: row.id,
     botId: row.botId,

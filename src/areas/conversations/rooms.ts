@@ -23,6 +23,8 @@ export interface Topics {
 /** A socket as a room sees it. */
 export interface Member {
   readonly wire: Wire;
+  /** Sends a frame, minding what waits already. */
+  send(text: string): void;
   /** False for `stream=0`. */
   readonly wantsDeltas: boolean;
   /** True while more than `SLOW_BYTES` wait: it gets no deltas and no typing. */
@@ -68,7 +70,11 @@ export class Room {
   filling: Promise<void> | null = null;
   /** Published since the sockets were last looked at. */
   bytes = 0;
-  /** Sockets are subscribed to the live topic from the first live frame on: an idle one pays for one topic only. */
+  /**
+   * Sockets are subscribed to the room's topic from the second one on: one alone is sent to, and costs no topic.
+   * To the live topic they are subscribed with the first live frame.
+   */
+  isTopical = false;
   isLive = false;
   /** Members that want no deltas. */
   quiet = 0;
@@ -145,10 +151,10 @@ export function openRooms(deps: RoomsDeps) {
   };
 
   const out = (room: Room, text: string, seq: number | null) => {
-    if (room.members !== null) {
+    if (room.isTopical) {
       publish(storedTopic(room.id), text);
       count(room, text);
-    }
+    } else room.eachMember((member) => member.send(text));
     if (room.listeners !== null) for (const listener of room.listeners) listener.frame(text, seq);
   };
 
@@ -213,15 +219,19 @@ export function openRooms(deps: RoomsDeps) {
   };
 
   const outLive = (room: Room, text: string, isDelta: boolean) => {
-    if (room.members !== null) {
+    if (room.isTopical) {
       goLive(room);
       publish(liveTopic(room.id), text);
       count(room, text);
       if (!isDelta && room.quiet > 0) {
         room.eachMember((member) => {
-          if (!member.wantsDeltas && !member.isSlow) member.wire.send(text, false);
+          if (!member.wantsDeltas && !member.isSlow) member.send(text);
         });
       }
+    } else {
+      room.eachMember((member) => {
+        if (!member.isSlow && (member.wantsDeltas || !isDelta)) member.send(text);
+      });
     }
     if (room.listeners !== null) for (const listener of room.listeners) listener.frame(text, null);
   };
@@ -319,7 +329,13 @@ export function openRooms(deps: RoomsDeps) {
       } else if (Array.isArray(room.members)) room.members.push(member);
       else room.members = [room.members, member];
       if (!member.wantsDeltas) room.quiet += 1;
-      member.wire.subscribe(storedTopic(room.id));
+      if (room.memberCount < 2 && !room.isTopical) return;
+      const topic = storedTopic(room.id);
+      if (room.isTopical) member.wire.subscribe(topic);
+      else {
+        room.isTopical = true;
+        room.eachMember((one) => one.wire.subscribe(topic));
+      }
       if (room.isLive && member.wantsDeltas && !member.isSlow) member.wire.subscribe(liveTopic(room.id));
     },
 
@@ -335,7 +351,7 @@ export function openRooms(deps: RoomsDeps) {
       } else return;
       if (room.members === null) withSockets -= 1;
       if (!member.wantsDeltas) room.quiet -= 1;
-      if (isClosed) return;
+      if (isClosed || !room.isTopical) return;
       member.wire.unsubscribe(storedTopic(room.id));
       if (room.isLive && member.wantsDeltas) member.wire.unsubscribe(liveTopic(room.id));
     },

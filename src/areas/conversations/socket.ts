@@ -15,13 +15,20 @@ import {
   textField,
   type Frame,
 } from "./frames.ts";
-import type { ConversationRow, Resolution } from "./model.ts";
-import { changesOf, messageFrame, presentBot, turnConversation, updateFrame } from "./present.ts";
+import type { Resolution } from "./model.ts";
+import {
+  changesOf,
+  messageFrame,
+  presentBot,
+  turnConversation,
+  updateFrame,
+  type HeardConversation,
+} from "./present.ts";
 import type { UserSocket } from "./presence.ts";
 import type { CallerProof, ChatBot, MessageType } from "./responder.ts";
 import { liveTopic, LOST_BYTES, SLOW_BYTES, type Member, type Room, type Wire } from "./rooms.ts";
 import { REPLAY_MESSAGES_MAX } from "./rules.ts";
-import type { SpeakingIn } from "./service/messages.ts";
+import type { Posted, SpeakingIn } from "./service/messages.ts";
 import type { Sockets } from "./sockets.ts";
 import { suggestionFrame } from "./turns.ts";
 
@@ -73,7 +80,7 @@ export class Joined implements SpeakingIn {
 /** What a socket asked for when it connected. */
 export interface Entry {
   /** The conversation to begin with; null for `chat=0`. */
-  row: ConversationRow | null;
+  row: HeardConversation | null;
   part: JoinedAs;
   bot: ChatBot | null;
   token: string | null;
@@ -206,7 +213,7 @@ export class SocketSession implements Member, UserSocket {
     this.isSlow = false;
     this.eachJoined((joined) => {
       if (!this.wantsDeltas) return;
-      if (joined.room.isLive) this.ws?.subscribe(liveTopic(joined.room.id));
+      if (joined.room.isTopical && joined.room.isLive) this.ws?.subscribe(liveTopic(joined.room.id));
       this.enqueue(() => this.sendPartial(joined.room.id), null);
     });
   }
@@ -235,7 +242,7 @@ export class SocketSession implements Member, UserSocket {
     this.isSlow = true;
     if (!this.wantsDeltas) return;
     this.eachJoined(({ room }) => {
-      if (room.isLive) this.ws?.unsubscribe(liveTopic(room.id));
+      if (room.isTopical && room.isLive) this.ws?.unsubscribe(liveTopic(room.id));
     });
   }
 
@@ -340,11 +347,15 @@ export class SocketSession implements Member, UserSocket {
       } catch (error) {
         this.fail(error, clientId);
       } finally {
-        this.waiting -= 1;
-        if (this.waiting === 0) this.tail = null;
+        this.done();
       }
     };
     this.tail = this.tail === null ? run() : this.tail.then(run);
+  }
+
+  private done(): void {
+    this.waiting -= 1;
+    if (this.waiting === 0) this.tail = null;
   }
 
   private guarded(work: () => void, clientId: string | null): void {
@@ -450,9 +461,26 @@ export class SocketSession implements Member, UserSocket {
       throw forbidden("chat:write");
     }
     const { messages } = this.hub;
-    const posted = joined === null ? await messages.post(ctx, id, input) : await messages.say(ctx, joined, input);
-    if (joined !== null && posted.isKnown) joined.isKnown = true;
-    const { message } = posted;
+    if (joined === null) {
+      this.acknowledge(await messages.post(ctx, id, input));
+      return;
+    }
+    // The next frame need not wait until this message is stored: the line keeps their order.
+    const { posted } = await messages.say(ctx, joined, input);
+    this.waiting += 1;
+    posted
+      .then(
+        (done) => {
+          if (done.isKnown) joined.isKnown = true;
+          this.acknowledge(done);
+        },
+        (error: unknown) => this.fail(error, input.clientId),
+      )
+      .finally(() => this.done());
+  }
+
+  private acknowledge({ message, duplicate }: Posted): void {
+    const { conversationId: id } = message;
     this.send(
       JSON.stringify({
         type: "ack",
@@ -462,7 +490,7 @@ export class SocketSession implements Member, UserSocket {
         session_id: id,
         conversation_id: id,
         timestamp: message.createdAt.toISOString(),
-        duplicate: posted.duplicate,
+        duplicate,
       }),
     );
   }
@@ -640,7 +668,7 @@ export class SocketSession implements Member, UserSocket {
   }
 
   private sendConnected(
-    row: ConversationRow | null,
+    row: HeardConversation | null,
     bot: ChatBot | null,
     caller: Caller,
     token: string | null,
@@ -664,10 +692,12 @@ export class SocketSession implements Member, UserSocket {
   }
 
   /** Replays what is above `fromSeq` and listens from then on, without a gap and in order. */
-  private async join(row: ConversationRow, part: JoinedAs, fromSeq: number, isTold: boolean): Promise<void> {
+  private async join(row: HeardConversation, part: JoinedAs, fromSeq: number, isTold: boolean): Promise<void> {
     const { rooms } = this.hub;
     const room = await rooms.open(row.id, row.lastSeq);
-    const joined = new Joined(room, row.botId, part, row.title !== null && row.language !== null);
+    // The directory's own text of the id, which all sockets of the bot share.
+    const botId = (await this.hub.bots.find(row.botId))?.id ?? row.botId;
+    const joined = new Joined(room, botId, part, row.title !== null && row.language !== null);
     let isJoined = false;
     try {
       isJoined = await this.replay(joined, fromSeq, isTold);

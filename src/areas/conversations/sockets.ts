@@ -28,6 +28,8 @@ const CHECK_SECONDS = 60;
 const CHECK_ALONE_SECONDS = 4;
 const POLL_SECONDS = 2;
 const RETRY_SECONDS = 5;
+/** New sockets within a second that make a storm. */
+const STORM_SOCKETS = 50;
 /** How long the exchange may have been broken before that was found out. */
 const UNNOTICED_MS = 5_000;
 /** Word of changed rights may come before the rights themselves are forgotten here. */
@@ -61,7 +63,6 @@ export type Sockets = ReturnType<typeof openSockets>;
 /** Makes the registry; `start` subscribes and begins the rounds. */
 export function openSockets(deps: SocketsDeps) {
   const { cache, clock, log, access, rooms, turns, presence, messages, conversations, bots, limits } = deps;
-  const all = new Set<SocketSession>();
   const wheel: SocketSession[][] = Array.from({ length: HEARTBEAT_SECONDS }, () => []);
   const pending = new Map<SocketSession, number>();
   const perAddress = new Map<string, number>();
@@ -70,6 +71,8 @@ export function openSockets(deps: SocketsDeps) {
   let timer: Timer | null = null;
   let ticks = 0;
   let nextSlot = 0;
+  let count = 0;
+  let openedLately = 0;
   let isStopping = false;
   let isAlone = false;
   let polledAt = clock.date();
@@ -142,8 +145,7 @@ export function openSockets(deps: SocketsDeps) {
       return { row, part, bot, token: null, fromSeq };
     }
     if (!isAnonymous) {
-      const { row, started } = await conversations.currentOrNew(ctx, query.bot);
-      const bot = started?.bot ?? (await bots.find(row.botId));
+      const { row, bot, started } = await conversations.currentOrNew(ctx, query.bot);
       return { row, part: "user", bot, token: null, fromSeq: started === null ? query.lastSeq : null };
     }
     const started = await conversations.start(ctx, {
@@ -166,6 +168,9 @@ export function openSockets(deps: SocketsDeps) {
     }
     return { ...bare, caller };
   };
+
+  /** A copy: sockets leave while it is walked. */
+  const everyone = (): SocketSession[] => wheel.flat();
 
   const intoWheel = (session: SocketSession) => {
     const slot = wheel[nextSlot] ?? [];
@@ -215,7 +220,7 @@ export function openSockets(deps: SocketsDeps) {
   };
 
   const judgeAll = async (concerned: (session: SocketSession) => boolean): Promise<void> => {
-    for (const session of Array.from(all).filter(concerned)) await judge(session);
+    for (const session of everyone().filter(concerned)) await judge(session);
   };
 
   const quietly = (work: Promise<unknown>, what: string) => {
@@ -225,7 +230,7 @@ export function openSockets(deps: SocketsDeps) {
   const onSessionEnded = (text: string) => {
     const { session_ids: ids = [], user_id: userId } = JSON.parse(text) as { session_ids?: string[]; user_id?: string };
     const ended = new Set(ids);
-    for (const session of all) {
+    for (const session of everyone()) {
       if (session.kind === "session" && session.proof !== null && ended.has(session.proof)) {
         session.shut(CLOSE.ended, "session ended");
       }
@@ -264,7 +269,7 @@ export function openSockets(deps: SocketsDeps) {
   };
 
   const onTokensEnded = (conversationId: string) => {
-    for (const session of all) {
+    for (const session of everyone()) {
       if (session.kind === "chat" && session.proof === conversationId) session.shut(CLOSE.ended, "chat token ended");
     }
     for (const watcher of watchers) {
@@ -298,6 +303,11 @@ export function openSockets(deps: SocketsDeps) {
 
   const tick = async (): Promise<void> => {
     ticks += 1;
+    if (openedLately >= STORM_SOCKETS) {
+      // What connecting leaves behind would otherwise lie between what stays, and hold its pages for good.
+      Bun.gc(false);
+    }
+    openedLately = 0;
     const slot = wheel[ticks % wheel.length] ?? [];
     beat(slot);
     if (ticks % (HEARTBEAT_SECONDS / 2) === 0) for (const watcher of watchers) watcher.beat();
@@ -308,7 +318,7 @@ export function openSockets(deps: SocketsDeps) {
     if (Math.floor(ticks / wheel.length) % (CHECK_SECONDS / HEARTBEAT_SECONDS) === 0) await checkSessions([...slot]);
     if (!isAlone) return;
     if (ticks % CHECK_ALONE_SECONDS === 0) {
-      await checkSessions([...all]);
+      await checkSessions(everyone());
       await judgeAll(({ kind }) => kind === "api_key");
     }
     if (ticks % POLL_SECONDS === 0) await poll();
@@ -322,7 +332,7 @@ export function openSockets(deps: SocketsDeps) {
   };
 
   const toAll = (text: string) => {
-    for (const session of all) session.send(text);
+    for (const session of everyone()) session.send(text);
   };
 
   const onCacheStatus = (isUp: boolean) => {
@@ -406,7 +416,8 @@ export function openSockets(deps: SocketsDeps) {
 
     opened: (session: SocketSession): void => {
       session.seenAt = seconds();
-      all.add(session);
+      count += 1;
+      openedLately += 1;
       intoWheel(session);
       if (session.kind === "pending") pending.set(session, seconds());
       else if (session.userId !== null) presence.add(session.userId, session);
@@ -422,9 +433,11 @@ export function openSockets(deps: SocketsDeps) {
     },
 
     closed: (session: SocketSession): void => {
-      all.delete(session);
       pending.delete(session);
-      if (session.slot >= 0) outOfWheel(session);
+      if (session.slot >= 0) {
+        count -= 1;
+        outOfWheel(session);
+      }
       if (session.userId === null) leaveAddress(session.ip ?? "unknown");
       else presence.remove(session.userId, session);
     },
@@ -439,7 +452,7 @@ export function openSockets(deps: SocketsDeps) {
     /** Rights or state of a bot have changed. */
     botChanged: (botId: string): void => onAuthzChanged(JSON.stringify({ bot_id: botId })),
 
-    count: (): number => all.size,
+    count: (): number => count,
     /** False while other instances are not heard. */
     isExchanging: (): boolean => !isAlone,
 
@@ -466,7 +479,7 @@ export function openSockets(deps: SocketsDeps) {
     /** No new sockets; those that are open are told to come back. */
     announceStop: (): void => {
       isStopping = true;
-      for (const session of all) {
+      for (const session of everyone()) {
         const wait = RESTART_MS.min + Math.floor(Math.random() * (RESTART_MS.max - RESTART_MS.min + 1));
         session.send(JSON.stringify({ type: "status", state: "restarting", retry_after_ms: wait }));
       }
@@ -480,7 +493,7 @@ export function openSockets(deps: SocketsDeps) {
       if (timer !== null) clearInterval(timer);
       timer = null;
       endWatchers(() => true);
-      for (const session of all) session.shut(CLOSE.stopping, "server stopping");
+      for (const session of everyone()) session.shut(CLOSE.stopping, "server stopping");
       for (const end of endings.splice(0)) await end();
     },
 

@@ -6,6 +6,7 @@ import { holds, type Context } from "../../../core/context.ts";
 import { forbidden, notFound } from "../../../core/errors.ts";
 import { isUuid } from "../../../lib/ids/index.ts";
 import { conversations, type ConversationRow } from "../model.ts";
+import type { HeardConversation } from "../present.ts";
 import type { ConversationsDeps } from "./deps.ts";
 
 /** As whom somebody speaks or acts in a conversation. */
@@ -14,6 +15,21 @@ export type Part = "owner" | "attendant" | "admin" | "reader";
 export interface Standing {
   row: ConversationRow;
   part: Part;
+}
+
+const HEARD = `select id, bot_name, channel, title, handler, language, started_at, metadata, last_seq from conversations
+  where user_id = $1 and bot_id = $2 and status = 'active' order by activity_day desc, last_activity desc, id desc limit 1`;
+
+interface HeardRow extends Record<string, unknown> {
+  id: string;
+  bot_name: string;
+  channel: ConversationRow["channel"];
+  title: string | null;
+  handler: ConversationRow["handler"];
+  language: string | null;
+  started_at: Date;
+  metadata: Record<string, unknown>;
+  last_seq: number;
 }
 
 const isSystem = (ctx: Context): boolean => ctx.caller.kind === "system";
@@ -123,6 +139,25 @@ export function conversationAccess(deps: Pick<ConversationsDeps, "engine" | "aud
     },
 
     noteRead,
+
+    /** The same with one bot and only what listening needs: every connecting socket asks, so it is a plain text. */
+    heard: async (userId: string, botId: string): Promise<HeardConversation | null> => {
+      const [row] = await engine.query<HeardRow>(HEARD, [userId, botId]);
+      if (!row) return null;
+      return {
+        id: row.id,
+        botId,
+        botName: row.bot_name,
+        userId,
+        channel: row.channel,
+        title: row.title,
+        handler: row.handler,
+        language: row.language,
+        startedAt: row.started_at,
+        metadata: row.metadata,
+        lastSeq: row.last_seq,
+      };
+    },
 
     /** The caller's most recently active open conversation, with one bot if it is named; null if there is none. */
     current: async (ctx: Context, botId: string | null): Promise<ConversationRow | null> => {

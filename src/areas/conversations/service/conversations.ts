@@ -26,7 +26,7 @@ import {
   type Resolution,
   type ResolvedBy,
 } from "../model.ts";
-import { turnConversation } from "../present.ts";
+import { turnConversation, type HeardConversation } from "../present.ts";
 import type { Channel, ChatBot, ConversationEvent } from "../responder.ts";
 import { cleanMetadata, cleanText, firstCharacters, searchTerms, TITLE_CHARACTERS_MAX } from "../rules.ts";
 import type { Rooms } from "../rooms.ts";
@@ -658,14 +658,15 @@ export function conversationService(deps: ConversationServiceDeps) {
     /** Of the caller: the most recently active open one with that bot, or a new one. */
     currentOrNew: async (
       ctx: Context,
-      bot: string | null,
-    ): Promise<{ row: ConversationRow; started: Started | null }> => {
-      if (ctx.caller.userId === null) throw unauthorized();
-      const found = await usableBot(ctx, bot);
-      const row = await access.current(ctx, found.id);
-      if (row) return { row, started: null };
-      const started = await start(ctx, { bot: found.id });
-      return { row: started.row, started };
+      name: string | null,
+    ): Promise<{ row: HeardConversation; bot: ChatBot; started: Started | null }> => {
+      const { userId } = ctx.caller;
+      if (userId === null) throw unauthorized();
+      const bot = await usableBot(ctx, name);
+      const row = await access.heard(userId, bot.id);
+      if (row) return { row, bot, started: null };
+      const started = await start(ctx, { bot: bot.id });
+      return { row: started.row, bot, started };
     },
 
     /** Closes anonymous conversations that have fallen silent, and erases closed ones whose time is over. */

@@ -5,7 +5,7 @@ import { and, asc, desc, eq, gt, inArray, isNull, lt, ne, sql, type SQL } from "
 import type { Context } from "../../../core/context.ts";
 import { conflict, invalid, notFound, rateLimited } from "../../../core/errors.ts";
 import { detectLanguage } from "../../../lib/text/index.ts";
-import { uuidv7 } from "../../../lib/ids/index.ts";
+import { isUuid, uuidv7 } from "../../../lib/ids/index.ts";
 import {
   attachments,
   conversations,
@@ -169,7 +169,7 @@ export function messageService(deps: MessagesDeps) {
     }
   };
 
-  const store = async (conversationId: string, batch: Waiting[]): Promise<void> => {
+  const storeBatch = async (conversationId: string, batch: Waiting[]): Promise<void> => {
     const [only] = batch;
     if (batch.length === 1 && only) return storeOne(conversationId, only);
     try {
@@ -190,7 +190,7 @@ export function messageService(deps: MessagesDeps) {
   };
 
   const work = async (conversationId: string, line: Waiting[]): Promise<void> => {
-    while (line.length > 0) await store(conversationId, line.splice(0, BATCH_MAX));
+    while (line.length > 0) await storeBatch(conversationId, line.splice(0, BATCH_MAX));
     lines.delete(conversationId);
   };
 
@@ -315,7 +315,7 @@ export function messageService(deps: MessagesDeps) {
     where: SpeakingIn,
     given: MessageInput,
     metadataBytesMax: number,
-  ): Promise<Posted> => {
+  ): Promise<{ posted: Promise<Posted> }> => {
     const { conversationId } = where;
     const input = checkMessage(given, metadataBytesMax);
     const bot = await bots.find(where.botId);
@@ -368,7 +368,13 @@ export function messageService(deps: MessagesDeps) {
     }
     const isAnswered = sender === "user" && input.type !== "context";
     const turn = isAnswered ? { id: uuidv7(), answerId: uuidv7(), switchers: input.switchers } : null;
-    const appended = await appendOrRepeat(conversationId, { message, touch, turn, eventId: eventId() });
+    return { posted: store(ctx, where, message, { message, touch, turn, eventId: eventId() }) };
+  };
+
+  const store = async (ctx: Context, where: SpeakingIn, message: NewMessage, item: Appending): Promise<Posted> => {
+    const { conversationId } = where;
+    const { turn } = item;
+    const appended = await appendOrRepeat(conversationId, item);
     if ("repeat" in appended) {
       const { repeat } = appended;
       return { message: repeat, duplicate: true, turnId: repeat.turnId, isKnown: where.isKnown };
@@ -420,6 +426,7 @@ export function messageService(deps: MessagesDeps) {
   };
 
   const get = async (conversationId: string, messageId: string): Promise<MessageRow> => {
+    if (!isUuid(messageId)) throw notFound("message");
     const [row] = await db
       .select()
       .from(messages)
@@ -505,11 +512,12 @@ export function messageService(deps: MessagesDeps) {
         as: part === "attendant" ? "attendant" : "user",
         isKnown: row.title !== null && row.language !== null,
       };
-      return { ...(await say(ctx, where, input, METADATA_BYTES_MAX)), conversation: row };
+      const { posted } = await say(ctx, where, input, METADATA_BYTES_MAX);
+      return { ...(await posted), conversation: row };
     },
 
     /** Over a socket, whose right was checked when it joined. */
-    say: (ctx: Context, where: SpeakingIn, input: MessageInput): Promise<Posted> =>
+    say: (ctx: Context, where: SpeakingIn, input: MessageInput): Promise<{ posted: Promise<Posted> }> =>
       say(ctx, where, input, FRAME_METADATA_BYTES_MAX),
 
     /** A message of the server itself (handing over, announcements, a channel); no turn. */
