@@ -140,6 +140,15 @@ async function silence(server: { readonly pendingRequests: number }): Promise<vo
   while (server.pendingRequests > 0 || performance.now() < end) await Bun.sleep(10);
 }
 
+/** Waits for the work, at most so long; no timer stays behind. */
+async function within(ms: number, work: Promise<unknown>): Promise<void> {
+  let timer: Timer | undefined;
+  const late = new Promise((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([work, late]).finally(() => clearTimeout(timer));
+}
+
 /** Starts a whole server from a configuration. */
 export async function openServer(config: Config, options: { clock?: Clock; log?: Log } = {}): Promise<Server> {
   const clock = options.clock ?? systemClock;
@@ -172,9 +181,9 @@ export async function openServer(config: Config, options: { clock?: Clock; log?:
           const closed = server.stop(false);
           await built.drain(graceMs);
           // Who has waited in vain is told so: that takes a moment after the time, too.
-          await Promise.race([closed, silence(server), Bun.sleep(Math.max(LAST_WORD_MS, left()))]);
+          await within(Math.max(LAST_WORD_MS, left()), Promise.race([closed, silence(server)]));
           await server.stop(true);
-          await Promise.race([built.stop(), Bun.sleep(left())]);
+          await within(left(), built.stop());
           await engines.close();
         })();
         return stopping;
@@ -216,6 +225,6 @@ export async function run(args: string[]): Promise<number> {
   }
   await told.promise;
   // What does not close in time is cut off by the end of the process: nothing that was acknowledged depends on it.
-  await Promise.race([server.stop(), Bun.sleep(config.shutdownSeconds * 1000 + CLOSING_MS)]);
+  await within(config.shutdownSeconds * 1000 + CLOSING_MS, server.stop());
   return 0;
 }
