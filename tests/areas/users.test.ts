@@ -259,7 +259,7 @@ describe("accounts", () => {
     expect(second.data.settings.notifications).toEqual({ email: true, push: false, sound: true, digest: "daily" });
     expect((await put({ theme: "pink" })).status).toBe(422);
     const unknown = await put({ thmee: "dark", theme: "pink", notifications: { puhs: true }, custom: { anything: 1 } });
-    const paths = (unknown.error?.details["fields"] as { path: string }[]).map(({ path }) => path);
+    const paths = ((unknown.error?.details["fields"] ?? []) as { path: string }[]).map(({ path }) => path);
     expect([unknown.status, paths.toSorted()]).toEqual([422, ["notifications.puhs", "theme", "thmee"]]);
     expect((await put({ custom: { text: "x".repeat(9000) } })).status).toBe(422);
   });
