@@ -48,9 +48,10 @@ const LOOK_BYTES = 64 * 1024;
 /** How long a missing frame may be on its way before it is read from the database. */
 const GAP_MS = 15;
 const FILL_PAGE = 200;
-const RELAY_BYTES_VALKEY = 32 * 1024;
-/** PostgreSQL's NOTIFY takes 8,000 bytes. */
-const RELAY_BYTES_BRIDGE = 7_900;
+/** Longer frames are read from the database by those who need them; the bus may take less. */
+const RELAY_BYTES_MAX = 32 * 1024;
+/** Sender, kind and number before a frame. */
+const RELAY_HEAD_BYTES = 64;
 
 export const storedTopic = (conversationId: string): string => `conv:${conversationId}`;
 export const liveTopic = (conversationId: string): string => `live:${conversationId}`;
@@ -125,7 +126,7 @@ export type Rooms = ReturnType<typeof openRooms>;
 export function openRooms(deps: RoomsDeps) {
   const { cache, log, instanceId, isShared } = deps;
   const rooms = new Map<string, Room>();
-  const relayMax = cache.kind === "valkey" ? RELAY_BYTES_VALKEY : RELAY_BYTES_BRIDGE;
+  const relayMax = Math.min(RELAY_BYTES_MAX, cache.messageBytesMax) - RELAY_HEAD_BYTES;
   let withSockets = 0;
 
   const publish = (topic: string, text: string) => {
@@ -246,6 +247,8 @@ export function openRooms(deps: RoomsDeps) {
     if (!isShared) return;
     cache.publish(storedTopic(conversationId), `${instanceId} ${kind} ${number} ${rest}`).catch((error: unknown) => {
       log.debug("a frame was not relayed", { error });
+      // While Valkey is away the database carries messages, but shorter ones: the others read this one for themselves.
+      if (kind === "m") relay(conversationId, "r", number, "-");
     });
   };
 
@@ -274,7 +277,7 @@ export function openRooms(deps: RoomsDeps) {
     }
   };
 
-  const fits = (text: string): boolean => text.length * 3 < relayMax || Buffer.byteLength(text) < relayMax - 64;
+  const fits = (text: string): boolean => text.length * 3 < relayMax || Buffer.byteLength(text) < relayMax;
 
   return {
     /** The room, heard and known up to `lastSeq` at least; one `release` per call. */
