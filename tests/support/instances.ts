@@ -15,7 +15,8 @@ import { openSocket, type ChatSocket } from "./chat-socket.ts";
 import { serverCommand, startProcess, temporaryFolder, type RunningProcess } from "./processes.ts";
 import { ADMIN } from "./server.ts";
 
-const SECRET_KEY = "a secret key of more than thirty-two bytes";
+/** What all instances of a cluster share. */
+export const SECRET_KEY = "a secret key of more than thirty-two bytes";
 
 export interface Answer<Data> {
   status: number;
