@@ -17,9 +17,9 @@ import { ADMIN } from "../support/server.ts";
 import { cpuSeconds, median, report, residentBytes } from "./measure.ts";
 
 const ROOM = 400;
-const MESSAGES = 400;
+const MESSAGES = 960;
 /** Messages that wait for their acknowledgement at a time. */
-const WINDOW = 60;
+const WINDOW = 120;
 const ROUNDS = 9;
 /** Both sides are compiled in tiers while they run. */
 const WARM_ROUNDS = 4;

@@ -92,9 +92,43 @@ export function presentMessage(row: PresentableMessage) {
   };
 }
 
-/** The frame of a message. A frame's `type` is taken, so the message's own stands in `message_type`. */
+/**
+ * The frame of a message. A frame's `type` is taken, so the message's own stands in `message_type`. Fields that say
+ * nothing (null, empty lists, no metadata) are left out: in a room every byte is sent hundreds of times.
+ */
 export function messageFrame(row: PresentableMessage): string {
-  return JSON.stringify({ ...presentMessage(row), type: "message", message_type: row.type });
+  const { conversationId, attachments, suggestions, citations } = row;
+  const frame: Record<string, unknown> = {
+    type: "message",
+    message_type: row.type,
+    id: row.id,
+    message_id: row.id,
+    conversation_id: conversationId,
+    session_id: conversationId,
+    seq: row.seq,
+    sender: row.sender,
+    content: row.content,
+    content_type: row.contentType,
+    status: row.status,
+    is_complete: row.isComplete,
+    timestamp: row.createdAt,
+  };
+  if (row.senderId !== null) frame["sender_id"] = row.senderId;
+  if (row.senderName !== null) frame["sender_name"] = row.senderName;
+  if (row.clientId !== null) frame["client_id"] = row.clientId;
+  if (row.replyTo !== null) frame["reply_to"] = row.replyTo;
+  if (attachments.length > 0) frame["attachments"] = attachments.map((file) => presentAttachment(conversationId, file));
+  if (suggestions.length > 0) frame["suggestions"] = suggestions;
+  if (citations.length > 0) frame["citations"] = citations;
+  if (row.feedback !== null) frame["feedback"] = row.feedback;
+  if (row.feedbackComment !== null) frame["feedback_comment"] = row.feedbackComment;
+  if (row.usage !== null) frame["usage"] = row.usage;
+  if (Object.keys(row.metadata).length > 0) frame["metadata"] = row.metadata;
+  if (row.finishReason !== null) frame["finish_reason"] = row.finishReason;
+  if (row.supersededBy !== null) frame["superseded_by"] = row.supersededBy;
+  if (row.editedAt !== null) frame["edited_at"] = row.editedAt;
+  if (row.deletedAt !== null) frame["deleted_at"] = row.deletedAt;
+  return JSON.stringify(frame);
 }
 
 /** The frame that tells what of a stored message has changed. */

@@ -47,7 +47,7 @@ export const CLOSE = {
 
 const ROOMS_MAX = 20;
 /** Frames that wait for their turn on one socket. */
-const WAITING_MAX = 64;
+const WAITING_MAX = 128;
 const MALFORMED_MAX = 3;
 const REFUSALS_MAX = 5;
 const MINUTE_SECONDS = 60;

@@ -54,7 +54,7 @@ import type { ConversationsDeps } from "./deps.ts";
 import type { UserFrames } from "../presence.ts";
 
 /** Messages of one conversation that one statement stores at most. */
-const BATCH_MAX = 64;
+const BATCH_MAX = 128;
 /** Messages of one conversation that may wait to be stored. */
 const WAITING_MAX = 512;
 const MINUTE_MS = 60_000;
