@@ -126,7 +126,7 @@ export type Rooms = ReturnType<typeof openRooms>;
 export function openRooms(deps: RoomsDeps) {
   const { cache, log, instanceId, isShared } = deps;
   const rooms = new Map<string, Room>();
-  const relayMax = Math.min(RELAY_BYTES_MAX, cache.messageBytesMax) - RELAY_HEAD_BYTES;
+  const relayMax = () => Math.min(RELAY_BYTES_MAX, cache.messageBytesMax) - RELAY_HEAD_BYTES;
   let withSockets = 0;
 
   const publish = (topic: string, text: string) => {
@@ -277,7 +277,7 @@ export function openRooms(deps: RoomsDeps) {
     }
   };
 
-  const fits = (text: string): boolean => text.length * 3 < relayMax || Buffer.byteLength(text) < relayMax;
+  const fits = (text: string): boolean => text.length * 3 < relayMax() || Buffer.byteLength(text) < relayMax();
 
   return {
     /** The room, heard and known up to `lastSeq` at least; one `release` per call. */
